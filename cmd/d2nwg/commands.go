@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"d2nwg/cmd/internal/ui"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commands lists every command in the order the help shows them. Each is built in its own cmd_<name>.go.
+func commands() []*cli.Command {
+	return []*cli.Command{
+		doctorCommand(),
+		completionCommand(),
+		versionCommand(),
+	}
+}
+
+// session is what a command's body works with: its flags and arguments, its terminal and its input.
+type session struct {
+	*cli.Context
+	UI *ui.UI
+	In io.Reader
+}
+
+// args returns the command's arguments, one for each name, or a usage error.
+func (s *session) args(names ...string) ([]string, error) { return positional(s.Context, names...) }
+
+// action turns a command's body into what urfave/cli calls. Global flags are read wherever they stood.
+func action(body func(ctx context.Context, s *session) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		s := &session{Context: c, In: c.App.Reader, UI: ui.New(ui.Options{
+			Out: c.App.Writer, Err: c.App.ErrWriter,
+			JSON: c.Bool("json"), Quiet: c.Bool("quiet"), Progress: c.Bool("progress"),
+		})}
+		defer s.UI.Close()
+		return body(c.Context, s)
+	}
+}
+
+// describe joins a command's description and its examples, given as pairs of command line and remark.
+func describe(text string, examples ...string) string {
+	var b strings.Builder
+	b.WriteString(strings.TrimSpace(text))
+	b.WriteString("\n\nExamples:")
+	for i := 0; i+1 < len(examples); i += 2 {
+		b.WriteString("\n  # " + examples[i+1] + "\n  " + examples[i])
+	}
+	return b.String()
+}
