@@ -1,0 +1,100 @@
+// Package optim trains GoMLX models: parameters by name, AdamW with clipping and averaged weights inside the compiled step, and all state
+// on the backend between steps.
+//
+// A model is a function of a Scope and input nodes. The Scope hands out trainable parameters by name, so one function serves training
+// (Trainer) and inference (Func).
+package optim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+
+	gomlx "github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+)
+
+// Init gives the first values of a parameter. r is seeded by the model's seed and the parameter's name.
+type Init func(r *rand.Rand, values []float32)
+
+// Zeros starts at 0.
+func Zeros(_ *rand.Rand, values []float32) {}
+
+// Ones starts at 1.
+func Ones(_ *rand.Rand, values []float32) {
+	for i := range values {
+		values[i] = 1
+	}
+}
+
+// Normal starts with normal values of deviation std.
+func Normal(std float64) Init {
+	return func(r *rand.Rand, values []float32) {
+		for i := range values {
+			values[i] = float32(std * r.NormFloat64())
+		}
+	}
+}
+
+// FanIn starts with normal values of deviation 1/√n, for a matrix with n inputs.
+func FanIn(n int) Init { return Normal(1 / math.Sqrt(float64(n))) }
+
+// Scope gives a model function its parameters.
+type Scope struct {
+	prefix string
+	m      *model
+}
+
+// model collects the parameters of one graph in the order of their creation.
+type model struct {
+	g      *graph.Graph
+	seed   uint64
+	values map[string][]float32 // values to start from; nil = the parameters' Init
+	names  []string
+	nodes  map[string]*graph.Node
+	init   map[string][]float32
+}
+
+// In returns the scope of a part of the model: its parameters are called name.….
+func (s *Scope) In(name string) *Scope { return &Scope{prefix: s.prefix + name + ".", m: s.m} }
+
+// Graph is the graph being built.
+func (s *Scope) Graph() *graph.Graph { return s.m.g }
+
+// Param returns the parameter called name, of shape dims, creating it with init. It panics when values were given to the model that lack
+// the name or have another size; build graphs inside compute.Safe.
+func (s *Scope) Param(name string, init Init, dims ...int) *graph.Node {
+	name = s.prefix + name
+	m := s.m
+	if n, ok := m.nodes[name]; ok {
+		return n
+	}
+	shape := shapes.Make(dtypes.Float32, dims...)
+	values := m.values[name]
+	if m.values == nil {
+		h := fnv.New64a()
+		h.Write([]byte(name))
+		values = make([]float32, shape.Size())
+		init(rand.New(rand.NewPCG(m.seed, h.Sum64())), values)
+	} else if len(values) != shape.Size() {
+		panic(fmt.Errorf("parameter %s has %d values, the model needs %v", name, len(values), dims))
+	}
+	n := graph.Parameter(m.g, "param:"+name, shape)
+	m.names = append(m.names, name)
+	m.nodes[name], m.init[name] = n, values
+	return n
+}
+
+// build makes a graph with one float32 input per shape and calls f on it.
+func build(b gomlx.Backend, name string, seed uint64, values map[string][]float32, inputs [][]int,
+	f func(s *Scope, in []*graph.Node) []*graph.Node) (*model, []*graph.Node) {
+	m := &model{g: graph.NewGraph(b, name), seed: seed, values: values, nodes: map[string]*graph.Node{}, init: map[string][]float32{}}
+	in := make([]*graph.Node, len(inputs))
+	for i, dims := range inputs {
+		in[i] = graph.Parameter(m.g, fmt.Sprintf("input:%d", i), shapes.Make(dtypes.Float32, dims...))
+	}
+	return m, f(&Scope{m: m}, in)
+}
