@@ -68,7 +68,10 @@ func exitCode(err error) int {
 func reportError(w io.Writer, err error, asJSON bool) {
 	message := oneLine(err.Error())
 	if asJSON {
-		line, _ := json.Marshal(map[string]any{"error": message, "code": exitCode(err)})
+		line, _ := json.Marshal(struct { // strings and integers always marshal
+			Error string `json:"error"`
+			Code  int    `json:"code"`
+		}{message, exitCode(err)})
 		fmt.Fprintf(w, "%s\n", line)
 		return
 	}

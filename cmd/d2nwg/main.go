@@ -65,8 +65,8 @@ func newApp() *cli.App {
 		Description:     rootDescription,
 		HideHelpCommand: true,
 		HideVersion:     true,
-		Flags: append(globalFlags(), &cli.BoolFlag{
-			Name: "version", Usage: "print the version and exit"}),
+		Flags: append(globalFlags(), &cli.BoolFlag{Name: "version", DisableDefaultText: true,
+			Usage: "print the version and exit"}),
 		Commands:       commands(),
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   asUsageError,
@@ -91,9 +91,12 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 no verified improvement,
 // globalFlags are understood by every command, wherever on the line they stand.
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "json", Usage: "print results (stdout) and errors (stderr) as JSON"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress and no notes"},
-		&cli.BoolFlag{Name: "progress", Usage: "report progress even when stderr is not a terminal (as JSON lines under --json)"},
+		&cli.BoolFlag{Name: "json", DisableDefaultText: true,
+			Usage: "print results (stdout) and errors (stderr) as JSON"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, DisableDefaultText: true,
+			Usage: "no progress and no notes"},
+		&cli.BoolFlag{Name: "progress", DisableDefaultText: true,
+			Usage: "report progress even when stderr is not a terminal (as JSON lines under --json)"},
 	}
 }
 

@@ -17,23 +17,28 @@ func Nearest(word string, choices []string) string {
 	return best
 }
 
-// distance is the Levenshtein distance between a and b in bytes.
+// distance is the number of insertions, deletions, substitutions and swaps of neighbours (each place
+// edited once) that turn a into b, in bytes.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1) // distances from a[:i] to every prefix of b
-	for j := range row {
-		row[j] = j
+	table := make([][]int, len(a)+1) // table[i][j] is the distance from a[:i] to b[:j]
+	for i := range table {
+		table[i] = make([]int, len(b)+1)
+		table[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
+	for j := range len(b) {
+		table[0][j+1] = j + 1
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			substitute := table[i-1][j-1]
+			if a[i-1] != b[j-1] {
 				substitute++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, diagonal+1)
+			table[i][j] = min(substitute, table[i-1][j]+1, table[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				table[i][j] = min(table[i][j], table[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return table[len(a)][len(b)]
 }
