@@ -11,10 +11,12 @@ import (
 // header that is nothing but tensors costs less than its own size until all of it has proved true.
 type record struct {
 	begin, end int64
-	name       uint32 // where the key stands in the JSON
+	name       uint32 // where the name stands in the JSON
+	nameLen    uint32
 	shape      uint32 // where the shape stands
 	rank       uint32
 	dtype      uint8
+	escaped    bool // the name is escaped
 }
 
 // header is a checked header.
@@ -57,226 +59,143 @@ func parse(file []byte) (*header, *FormatError) {
 	if len(json) == 0 || json[0] != '{' {
 		return nil, broken(RuleStart, "the header does not begin with {")
 	}
-	var tensors, keys int
-	if err := walk(json, func(record) { tensors++ }, func(uint32) { keys++ }); err != nil {
+	counter := &walker{scanner: scanner{data: json}}
+	if err := counter.walk(); err != nil {
 		return nil, err
 	}
-	records, metadata := make([]record, 0, tensors), make([]uint32, 0, keys)
-	_ = walk(json, func(r record) { records = append(records, r) }, func(at uint32) { metadata = append(metadata, at) })
-	if err := unique(json, records, metadata); err != nil {
+	w := &walker{scanner: scanner{data: json}, keep: true,
+		records: make([]record, 0, counter.tensors), metadata: make([]uint32, 0, counter.keys)}
+	if err := w.walk(); err != nil {
 		return nil, err
 	}
-	if err := contiguous(json, records, int64(len(data))); err != nil {
+	if err := unique(json, w.records, w.metadata); err != nil {
 		return nil, err
 	}
-	h := build(json, records)
-	h.metadata = metadata
+	if err := contiguous(json, w.records, int64(len(data))); err != nil {
+		return nil, err
+	}
+	h := build(json, w.records)
+	h.metadata = w.metadata
 	h.length = int64(len(json))
 	return h, nil
 }
 
-// walk reads the header's JSON, calling tensor for each tensor and key with the place of each metadata key.
-func walk(json []byte, tensor func(record), key func(uint32)) *FormatError {
-	s := &scanner{data: json}
-	seen := false
-	err := s.object(func(name text, at int) *FormatError {
-		if !name.is(metadataKey) {
-			r, err := s.entry()
-			if err != nil {
-				err.Tensor = name.String()
-				return err
-			}
-			r.name = uint32(at)
-			tensor(r)
-			return nil
-		}
-		if seen {
-			return broken(RuleDuplicate, "__metadata__ occurs twice")
-		}
-		seen = true
-		return s.metadata(key)
-	})
-	if err != nil {
-		return err
-	}
-	return s.end()
+// walker reads a header's JSON; it always counts and, if asked to, keeps the tensors and the places of the metadata keys.
+type walker struct {
+	scanner
+	keep          bool
+	tensors, keys int
+	records       []record
+	metadata      []uint32
 }
 
-// metadata reads the string-to-string map.
-func (s *scanner) metadata(key func(uint32)) *FormatError {
-	s.space()
-	if s.pos < len(s.data) && s.data[s.pos] != '{' {
+// walk reads the whole header.
+func (w *walker) walk() *FormatError {
+	if err := w.expect('{', "an object"); err != nil {
+		return err
+	}
+	seen := false
+	for first := true; ; first = false {
+		more, err := w.more('}', first)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return w.end()
+		}
+		key, err := w.key()
+		switch {
+		case err != nil:
+			return err
+		case !key.is(metadataKey):
+			err = w.tensor(key)
+		case seen:
+			err = broken(RuleDuplicate, "__metadata__ occurs twice")
+		default:
+			seen = true
+			err = w.strings()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tensor reads the entry of the tensor called name.
+func (w *walker) tensor(name text) *FormatError {
+	r, err := w.entry()
+	if err != nil {
+		err.Tensor = name.String()
+		return err
+	}
+	w.tensors++
+	if w.keep {
+		r.name, r.nameLen, r.escaped = uint32(name.at), uint32(len(name.raw)), name.escaped
+		w.records = append(w.records, r)
+	}
+	return nil
+}
+
+// strings reads the string-to-string map of __metadata__.
+func (w *walker) strings() *FormatError {
+	if !w.accept('{') {
 		return broken(RuleMetadata, "__metadata__ is not an object")
 	}
-	return s.object(func(name text, at int) *FormatError {
-		key(uint32(at))
-		s.space()
-		if s.pos < len(s.data) && s.data[s.pos] != '"' {
-			return broken(RuleMetadata, "the value of %s in __metadata__ is not a string", quote(name.String()))
+	for first := true; ; first = false {
+		more, err := w.more('}', first)
+		if err != nil || !more {
+			return err
 		}
-		_, err := s.text("a string")
-		return err
-	})
-}
-
-// entry reads one tensor's object and checks its size.
-func (s *scanner) entry() (record, *FormatError) {
-	s.space()
-	if s.pos < len(s.data) && s.data[s.pos] != '{' {
-		return record{}, broken(RuleEntry, "its entry is not an object")
-	}
-	const hasDType, hasShape, hasOffsets = 1, 2, 4
-	var r record
-	var seen int
-	var elements int64
-	err := s.object(func(key text, _ int) *FormatError {
-		var bit int
-		var read func() *FormatError
-		switch {
-		case key.is("dtype"):
-			bit, read = hasDType, func() *FormatError { return s.dtype(&r) }
-		case key.is("shape"):
-			bit, read = hasShape, func() (err *FormatError) { elements, err = s.shape(&r); return err }
-		case key.is("data_offsets"):
-			bit, read = hasOffsets, func() *FormatError { return s.offsets(&r) }
-		default:
-			return broken(RuleEntry, "its entry has the unknown key %s", quote(key.String()))
-		}
-		if seen&bit != 0 {
-			return broken(RuleDuplicate, "its entry gives %s twice", key)
-		}
-		seen |= bit
-		return read()
-	})
-	switch {
-	case err != nil:
-		return r, err
-	case seen&hasDType == 0:
-		return r, broken(RuleEntry, "its entry lacks dtype")
-	case seen&hasShape == 0:
-		return r, broken(RuleEntry, "its entry lacks shape")
-	case seen&hasOffsets == 0:
-		return r, broken(RuleEntry, "its entry lacks data_offsets")
-	}
-	return r, r.checkSize(elements)
-}
-
-func (s *scanner) dtype(r *record) *FormatError {
-	s.space()
-	if s.pos < len(s.data) && s.data[s.pos] != '"' {
-		return broken(RuleDType, "its dtype is not a string")
-	}
-	name, err := s.text("a dtype")
-	if err != nil {
-		return err
-	}
-	code, ok := dtypeCode(string(name.raw))
-	if !ok || name.escaped {
-		return broken(RuleDType, "its dtype %s is unknown", quote(name.String()))
-	}
-	r.dtype = uint8(code)
-	return nil
-}
-
-// shape notes where the shape stands and returns the number of elements, 1 for no dimensions.
-func (s *scanner) shape(r *record) (int64, *FormatError) {
-	s.space()
-	r.shape = uint32(s.pos)
-	elements := int64(1)
-	err := s.array("a shape", func() *FormatError {
-		n, err := s.count()
+		key, err := w.key()
 		if err != nil {
 			return err
 		}
-		if n > maxInt {
-			return broken(RuleOverflow, "the dimension %d of its shape does not fit this machine", n)
+		if !w.next('"') {
+			return broken(RuleMetadata, "the value of %s in __metadata__ is not a string", quote(key.String()))
 		}
-		var ok bool
-		if elements, ok = mulCount(elements, n); !ok {
-			return broken(RuleOverflow, "the product of its shape does not fit")
-		}
-		r.rank++
-		return nil
-	})
-	return elements, err
-}
-
-const maxInt = int64(int(^uint(0) >> 1))
-
-func (s *scanner) offsets(r *record) *FormatError {
-	n := 0
-	err := s.array("data_offsets", func() *FormatError {
-		v, err := s.count()
-		if err != nil {
+		if _, err := w.text("a string"); err != nil {
 			return err
 		}
-		switch n {
-		case 0:
-			r.begin = v
-		case 1:
-			r.end = v
-		default:
-			return broken(RuleOrder, "its data_offsets have more than two numbers")
+		w.keys++
+		if w.keep {
+			w.metadata = append(w.metadata, uint32(key.at-1)) // its quote
 		}
-		n++
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if n != 2 {
-		return broken(RuleOrder, "its data_offsets have only %d of two numbers", n)
-	}
-	if r.begin > r.end {
-		return broken(RuleOrder, "its data_offsets [%d, %d] run backwards", r.begin, r.end)
-	}
-	return nil
 }
 
-// checkSize compares the size that shape and dtype ask for with the span of the offsets.
-func (r *record) checkSize(elements int64) *FormatError {
-	dt := dtypes[r.dtype]
-	size, whole, fits := byteSize(elements, dt.bits)
-	switch {
-	case !fits:
-		return broken(RuleOverflow, "%d elements of %s have a size that does not fit", elements, dt.name)
-	case !whole:
-		return broken(RuleWhole, "%d elements of %s, %d bits each, do not fill whole bytes", elements, dt.name, dt.bits)
-	case size != r.end-r.begin:
-		return broken(RuleSize, "shape and %s ask for %d bytes, but data_offsets [%d, %d] span %d",
-			dt.name, size, r.begin, r.end, r.end-r.begin)
-	}
-	return nil
+// name returns the record's name as it stands in the header.
+func (r *record) text(json []byte) text {
+	return text{raw: json[r.name : r.name+r.nameLen], at: int(r.name), escaped: r.escaped}
 }
 
-// keyAt reads the key that begins at byte at of a checked header.
+// keyAt reads the key whose quote stands at byte at of a checked header.
 func keyAt(json []byte, at uint32) text {
 	s := scanner{data: json, pos: int(at)}
 	t, _ := s.text("a key")
 	return t
 }
 
-// unique refuses two tensors of one name and two equal metadata keys; it leaves the records ordered by name.
+// unique refuses two tensors of one name and two equal metadata keys. It orders both by name.
 func unique(json []byte, records []record, metadata []uint32) *FormatError {
-	slices.SortFunc(records, func(a, b record) int { return keyAt(json, a.name).compare(keyAt(json, b.name)) })
+	slices.SortFunc(records, func(a, b record) int { return a.text(json).compare(b.text(json)) })
 	for i := 1; i < len(records); i++ {
-		if a := keyAt(json, records[i].name); a.compare(keyAt(json, records[i-1].name)) == 0 {
+		if a := records[i].text(json); a.compare(records[i-1].text(json)) == 0 {
 			e := broken(RuleDuplicate, "its name occurs twice")
 			e.Tensor = a.String()
 			return e
 		}
 	}
-	sorted := slices.Clone(metadata)
-	slices.SortFunc(sorted, func(a, b uint32) int { return keyAt(json, a).compare(keyAt(json, b)) })
-	for i := 1; i < len(sorted); i++ {
-		if a := keyAt(json, sorted[i]); a.compare(keyAt(json, sorted[i-1])) == 0 {
+	slices.SortFunc(metadata, func(a, b uint32) int { return keyAt(json, a).compare(keyAt(json, b)) })
+	for i := 1; i < len(metadata); i++ {
+		if a := keyAt(json, metadata[i]); a.compare(keyAt(json, metadata[i-1])) == 0 {
 			return broken(RuleDuplicate, "__metadata__ has the key %s twice", quote(a.String()))
 		}
 	}
 	return nil
 }
 
-// contiguous orders the records by place and checks that they cover the data section exactly.
+// contiguous orders the records by place and checks that they cover the data section exactly. An empty tensor has no
+// place of its own and stands before the tensor that begins where it does.
 func contiguous(json []byte, records []record, dataBytes int64) *FormatError {
 	slices.SortStableFunc(records, func(a, b record) int {
 		return cmp.Or(cmp.Compare(a.begin, b.begin), cmp.Compare(a.end, b.end))
@@ -287,7 +206,7 @@ func contiguous(json []byte, records []record, dataBytes int64) *FormatError {
 		switch r := &records[i]; {
 		case r.begin < at:
 			e = broken(RuleOverlap, "it begins at offset %d, inside %s, which ends at %d",
-				r.begin, quote(keyAt(json, records[i-1].name).String()), at)
+				r.begin, quote(records[i-1].text(json).String()), at)
 		case r.begin > at:
 			e = broken(RuleHole, "it begins at offset %d, after a hole from %d", r.begin, at)
 		case r.end > dataBytes:
@@ -297,7 +216,7 @@ func contiguous(json []byte, records []record, dataBytes int64) *FormatError {
 			at = r.end
 			continue
 		}
-		e.Tensor = keyAt(json, records[i].name).String()
+		e.Tensor = records[i].text(json).String()
 		return e
 	}
 	if at != dataBytes {
@@ -309,31 +228,40 @@ func contiguous(json []byte, records []record, dataBytes int64) *FormatError {
 // build turns checked records, in data order, into Infos that share one string of names and one array of dimensions.
 func build(json []byte, records []record) *header {
 	nameBytes, dims := 0, 0
-	for _, r := range records {
-		nameBytes += len(keyAt(json, r.name).raw)
-		dims += int(r.rank)
+	for i := range records {
+		nameBytes += int(records[i].nameLen)
+		dims += int(records[i].rank)
 	}
-	names := make([]byte, 0, nameBytes)
-	for _, r := range records {
-		names = keyAt(json, r.name).append(names)
+	names, ends := make([]byte, 0, nameBytes), make([]uint32, len(records))
+	for i := range records {
+		names = records[i].text(json).append(names)
+		ends[i] = uint32(len(names))
 	}
 	all, shapes := string(names), make([]int, 0, dims)
 	h := &header{infos: make([]Info, len(records)), byName: make([]int32, len(records))}
-	used := 0
-	for i, r := range records {
-		name := all[used : used+keyAt(json, r.name).size()]
-		used += len(name)
+	used := uint32(0)
+	for i := range records {
+		r := &records[i]
 		first := len(shapes)
-		s := scanner{data: json, pos: int(r.shape)}
-		_ = s.array("a shape", func() *FormatError {
-			n, err := s.count()
-			shapes = append(shapes, int(n))
-			return err
-		})
-		h.infos[i] = Info{Name: name, DType: dtypes[r.dtype].name, Shape: shapes[first:len(shapes):len(shapes)],
+		shapes = r.dims(json, shapes)
+		h.infos[i] = Info{Name: all[used:ends[i]], DType: dtypes[r.dtype].name, Shape: shapes[first:len(shapes):len(shapes)],
 			Offset: r.begin, Size: r.end - r.begin}
 		h.byName[i] = int32(i)
+		used = ends[i]
 	}
 	slices.SortFunc(h.byName, func(a, b int32) int { return cmp.Compare(h.infos[a].Name, h.infos[b].Name) })
 	return h
+}
+
+// dims appends the dimensions of a checked shape.
+func (r *record) dims(json []byte, dst []int) []int {
+	s := scanner{data: json, pos: int(r.shape) + 1} // after the bracket
+	for i := range r.rank {
+		if i > 0 {
+			s.accept(',')
+		}
+		n, _ := s.count()
+		dst = append(dst, int(n))
+	}
+	return dst
 }

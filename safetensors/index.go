@@ -2,10 +2,10 @@ package safetensors
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,6 +15,7 @@ type Index struct {
 	TotalSize int64             // bytes of all tensors, 0 when the index does not say
 	Shards    map[string]string // tensor name → file name
 	Metadata  map[string]string // further keys of "metadata" → their value as JSON text
+	Extra     map[string]string // further keys of the index itself → their value as JSON text
 }
 
 // ReadIndex reads and checks the index at path. A file that breaks a rule gives a *FormatError.
@@ -29,11 +30,14 @@ func ReadIndex(path string) (*Index, error) {
 		e.Path = path
 		return nil, e
 	}
-	data := make([]byte, size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, fmt.Errorf("%s: reading: %w", clean(path), err)
+	data, err := mapFile(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: cannot map the file into memory: %w", clean(path), err)
 	}
-	ix, bad := ParseIndex(data)
+	ix, bad := parseIndex(data)
+	if err := unmapFile(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", clean(path), err)
+	}
 	if bad != nil {
 		bad.Path = path
 		return nil, bad
@@ -41,163 +45,233 @@ func ReadIndex(path string) (*Index, error) {
 	return ix, nil
 }
 
-// ParseIndex checks and reads the content of an index file.
-func ParseIndex(data []byte) (*Index, *FormatError) {
+// parseIndex checks and reads the content of an index file, twice: a broken one is refused before it costs memory.
+func parseIndex(data []byte) (*Index, *FormatError) {
 	if !utf8.Valid(data) {
-		return nil, broken(RuleIndex, "the index holds bytes that are not UTF-8")
+		return nil, broken(RuleUTF8, "the index holds bytes that are not UTF-8")
 	}
-	if _, err := readIndex(data, false); err != nil {
+	check := &indexReader{scanner: scanner{data: data}}
+	if err := check.read(); err != nil {
 		return nil, err
 	}
-	return readIndex(data, true)
+	r := &indexReader{scanner: scanner{data: data}, keep: true, files: make(map[string]string),
+		index: Index{Shards: make(map[string]string, check.tensors)}}
+	if err := r.read(); err != nil {
+		return nil, err
+	}
+	return &r.index, nil
 }
 
-// readIndex walks the index, keeping what it reads only if asked to, so that a broken one is refused before it costs
-// memory.
-func readIndex(data []byte, keep bool) (*Index, *FormatError) {
-	ix := &Index{}
-	var haveMap, haveMetadata bool
-	s := &scanner{data: data}
-	err := s.object(func(key text, _ int) *FormatError {
+// maxOther bounds the keys without a meaning here that are kept.
+const maxOther = 1000
+
+// indexReader reads an index; unless keep is set it only checks the grammar and the shard names, and counts.
+type indexReader struct {
+	scanner
+	keep    bool
+	tensors int
+	others  int
+	index   Index
+	files   map[string]string // shard names read so far, so that equal ones share one string
+}
+
+// read reads the whole index.
+func (r *indexReader) read() *FormatError {
+	if !r.accept('{') {
+		return broken(RuleIndex, "the index is not an object")
+	}
+	var hasMap, hasMetadata bool
+	for first := true; ; first = false {
+		more, err := r.more('}', first)
 		switch {
-		case key.is("weight_map") && !haveMap:
-			haveMap = true
-			return s.weightMap(ix, keep)
-		case key.is("metadata") && !haveMetadata:
-			haveMetadata = true
-			return s.indexMetadata(ix, keep)
-		case key.is("weight_map"), key.is("metadata"):
-			return broken(RuleDuplicate, "the index has %s twice", key)
+		case err != nil:
+			return err
+		case !more && !hasMap:
+			return broken(RuleIndex, "the index has no weight_map")
+		case !more:
+			return r.end()
 		}
-		return broken(RuleIndex, "the index has the unknown key %s", quote(key.String()))
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case !haveMap:
-		return nil, broken(RuleIndex, "the index has no weight_map")
-	}
-	return ix, s.end()
-}
-
-// weightMap reads tensor → shard; equal shard names share one string.
-func (s *scanner) weightMap(ix *Index, keep bool) *FormatError {
-	if keep {
-		ix.Shards = map[string]string{}
-	}
-	files := map[string]string{}
-	return s.object(func(key text, _ int) *FormatError {
-		value, err := s.text("a shard's name")
+		key, err := r.key()
+		switch {
+		case err != nil:
+			return err
+		case key.is("weight_map") && !hasMap:
+			hasMap, err = true, r.weightMap()
+		case key.is("metadata") && !hasMetadata:
+			hasMetadata, err = true, r.metadata()
+		case key.is("weight_map"), key.is("metadata"):
+			err = broken(RuleDuplicate, "the index has %s twice", key)
+		default:
+			err = r.other(&r.index.Extra, key.String())
+		}
 		if err != nil {
 			return err
 		}
-		file, known := files[string(value.raw)]
-		if !known {
-			file = value.String()
-			if err := CheckShardName(file); err != nil {
-				err.Tensor = key.String()
-				return err
-			}
-			if keep {
-				files[string(value.raw)] = file
-			}
-		}
-		if !keep {
-			return nil
-		}
-		name := key.String()
-		if _, twice := ix.Shards[name]; twice {
-			e := broken(RuleDuplicate, "its name occurs twice in weight_map")
-			e.Tensor = name
-			return e
-		}
-		ix.Shards[name] = file
-		return nil
-	})
-}
-
-// indexMetadata reads total_size and keeps the other values as they stand.
-func (s *scanner) indexMetadata(ix *Index, keep bool) *FormatError {
-	seen := map[string]bool{}
-	return s.object(func(key text, _ int) *FormatError {
-		name := key.String()
-		if seen[name] {
-			return broken(RuleDuplicate, "metadata has %s twice", quote(name))
-		}
-		seen[name] = true
-		s.space()
-		start := s.pos
-		if name == "total_size" {
-			n, err := s.count()
-			if err == nil {
-				ix.TotalSize = n
-			}
-			return err
-		}
-		if err := s.skip(0); err != nil {
-			return err
-		}
-		if keep {
-			if ix.Metadata == nil {
-				ix.Metadata = map[string]string{}
-			}
-			ix.Metadata[name] = string(s.data[start:s.pos])
-		}
-		return nil
-	})
-}
-
-// CheckShardName refuses names that could lead out of the checkpoint's directory, and files of another format.
-func CheckShardName(name string) *FormatError {
-	plain := name != "" && !strings.ContainsAny(name, "/\\:") && name[0] != '.' && strings.HasSuffix(name, ".safetensors") &&
-		!strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
-	if !plain || len(name) > 255 {
-		return broken(RuleShardName, "the shard's name %s is refused", quote(name))
 	}
+}
+
+// weightMap reads tensor → shard.
+func (r *indexReader) weightMap() *FormatError {
+	if !r.accept('{') {
+		return broken(RuleIndex, "weight_map is not an object")
+	}
+	for first := true; ; first = false {
+		more, err := r.more('}', first)
+		if err != nil || !more {
+			return err
+		}
+		key, err := r.key()
+		if err != nil {
+			return err
+		}
+		file, err := r.shard()
+		if err != nil {
+			err.Tensor = key.String()
+			return err
+		}
+		if r.tensors++; !r.keep {
+			continue
+		}
+		name := key.String()
+		if _, twice := r.index.Shards[name]; twice {
+			err := broken(RuleDuplicate, "its name occurs twice in weight_map")
+			err.Tensor = name
+			return err
+		}
+		r.index.Shards[name] = file
+	}
+}
+
+// shard reads and checks one shard's name.
+func (r *indexReader) shard() (string, *FormatError) {
+	if !r.next('"') {
+		return "", broken(RuleIndex, "its shard is not a string")
+	}
+	value, err := r.text("a shard's name")
+	if err != nil {
+		return "", err
+	}
+	if file, known := r.files[string(value.raw)]; known {
+		return file, nil
+	}
+	if len(value.raw) > 6*maxShardName {
+		return "", broken(RuleShardName, "the shard's name has %d bytes", len(value.raw))
+	}
+	file := value.String()
+	if err := checkShardName(file); err != nil {
+		return "", err
+	}
+	if r.keep {
+		r.files[string(value.raw)] = file
+	}
+	return file, nil
+}
+
+// metadata reads total_size and keeps the other values as they stand.
+func (r *indexReader) metadata() *FormatError {
+	if !r.accept('{') {
+		return broken(RuleIndex, "metadata is not an object")
+	}
+	seen := false
+	for first := true; ; first = false {
+		more, err := r.more('}', first)
+		if err != nil || !more {
+			return err
+		}
+		key, err := r.key()
+		switch {
+		case err != nil:
+			return err
+		case !key.is("total_size"):
+			err = r.other(&r.index.Metadata, key.String())
+		case seen:
+			err = broken(RuleDuplicate, "metadata has total_size twice")
+		default:
+			seen = true
+			r.index.TotalSize, err = r.totalSize()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// totalSize reads an integer, also when it is spelled like 123.0: older versions of transformers multiplied by a
+// fractional element size and wrote it so.
+func (r *indexReader) totalSize() (int64, *FormatError) {
+	r.space()
+	start := r.pos
+	if err := r.skip(0); err != nil {
+		return 0, err
+	}
+	number := string(r.data[start:min(r.pos, start+40)])
+	v, err := strconv.ParseInt(strings.TrimSuffix(number, ".0"), 10, 64)
+	if err != nil || v < 0 {
+		return 0, broken(RuleNumber, "the index gives total_size as %s", quote(number))
+	}
+	return v, nil
+}
+
+// other keeps a value as it stands under a key that has no meaning here, so that writing the index does not lose it.
+func (r *indexReader) other(into *map[string]string, key string) *FormatError {
+	if r.others++; r.others > maxOther {
+		return broken(RuleIndex, "the index has more than %d keys without a meaning", maxOther)
+	}
+	r.space()
+	start := r.pos
+	if err := r.skip(0); err != nil || !r.keep {
+		return err
+	}
+	if _, twice := (*into)[key]; twice {
+		return broken(RuleDuplicate, "the index has %s twice", quote(key))
+	}
+	if *into == nil {
+		*into = map[string]string{}
+	}
+	(*into)[key] = string(r.data[start:r.pos])
 	return nil
 }
 
-// ShardName returns the usual name of shard i (from 1) of n.
-func ShardName(i, n int) string { return fmt.Sprintf("model-%05d-of-%05d.safetensors", i, n) }
-
-// Files returns the shards, sorted.
-func (ix *Index) Files() []string {
-	set := map[string]bool{}
-	for _, file := range ix.Shards {
-		set[file] = true
-	}
-	return slices.Sorted(maps.Keys(set))
-}
-
-// Write makes the index file at path, atomically as Write does for tensors.
+// Write makes the index file at path, atomically as the function Write does for tensors.
 func (ix *Index) Write(path string) error {
-	b := []byte("{\n  \"metadata\": {\n")
-	extra := maps.Clone(ix.Metadata)
-	delete(extra, "total_size")
-	for _, key := range slices.Sorted(maps.Keys(extra)) {
-		s := &scanner{data: []byte(extra[key])}
-		if bad := s.skip(0); bad != nil || s.end() != nil {
-			return fmt.Errorf("%s: the metadata %s is not JSON", clean(path), quote(key))
-		}
-		b = append(appendJSON(append(b, "    "...), key), ": "...)
-		b = append(append(b, extra[key]...), ",\n"...)
+	data, err := ix.encode()
+	if err != nil {
+		return fmt.Errorf("%s: %w", clean(path), err)
 	}
-	b = appendCount(append(b, "    \"total_size\": "...), ix.TotalSize)
-	b = append(b, "\n  },\n  \"weight_map\": {"...)
-	for i, name := range slices.Sorted(maps.Keys(ix.Shards)) {
-		if bad := CheckShardName(ix.Shards[name]); bad != nil {
-			bad.Path, bad.Tensor = path, name
-			return bad
-		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(appendJSON(append(b, "\n    "...), name), ": "...)
-		b = appendJSON(b, ix.Shards[name])
-	}
-	b = append(b, "\n  }\n}\n"...)
 	return writeAtomic(path, func(f *os.File) error {
-		_, err := f.Write(b)
+		_, err := f.Write(data)
 		return err
 	})
+}
+
+// encode makes the index's JSON, laid out as transformers does, and checks it by reading it.
+func (ix *Index) encode() ([]byte, error) {
+	b := []byte("{\n  \"metadata\": {\n    \"total_size\": ")
+	b = appendCount(b, ix.TotalSize)
+	b = appendOthers(b, ix.Metadata, ",\n    ")
+	b = append(b, "\n  },\n  \"weight_map\": {"...)
+	separator := "\n    "
+	for _, name := range slices.Sorted(maps.Keys(ix.Shards)) {
+		b = append(appendJSON(append(b, separator...), name), ": "...)
+		b = appendJSON(b, ix.Shards[name])
+		separator = ",\n    "
+	}
+	b = append(b, "\n  }"...)
+	b = append(appendOthers(b, ix.Extra, ",\n  "), "\n}\n"...)
+	if len(b) > maxIndex {
+		return nil, broken(RuleIndex, "the index would have %d bytes", len(b))
+	}
+	if _, bad := parseIndex(b); bad != nil {
+		return nil, bad
+	}
+	return b, nil
+}
+
+// appendOthers appends keys with values that are JSON text already.
+func appendOthers(b []byte, values map[string]string, separator string) []byte {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		b = append(appendJSON(append(b, separator...), key), ": "...)
+		b = append(b, values[key]...)
+	}
+	return b
 }

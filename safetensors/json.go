@@ -20,6 +20,7 @@ type scanner struct {
 // text is a JSON string as it stands in the file, between its quotes.
 type text struct {
 	raw     []byte
+	at      int // where raw begins in the scanner's data
 	escaped bool
 }
 
@@ -53,6 +54,12 @@ func (s *scanner) accept(c byte) bool {
 	return false
 }
 
+// next skips white space and tells whether c comes next.
+func (s *scanner) next(c byte) bool {
+	s.space()
+	return s.pos < len(s.data) && s.data[s.pos] == c
+}
+
 func (s *scanner) expect(c byte, what string) *FormatError {
 	if !s.accept(c) {
 		return s.syntax(what)
@@ -60,55 +67,28 @@ func (s *scanner) expect(c byte, what string) *FormatError {
 	return nil
 }
 
-// object reads { "key": value, … }, calling member with the scanner on each value.
-func (s *scanner) object(member func(key text, at int) *FormatError) *FormatError {
-	if err := s.expect('{', "an object"); err != nil {
-		return err
+// more reports whether another item follows in an object or array whose opening bracket has been read, and steps over the
+// comma before it. It is called with first set for the first item.
+func (s *scanner) more(end byte, first bool) (bool, *FormatError) {
+	if s.accept(end) {
+		return false, nil
 	}
-	if s.accept('}') {
-		return nil
+	if !first {
+		if !s.accept(',') {
+			return false, s.syntax("a comma or a closing bracket")
+		}
+		s.space() // what follows must now be an item: a closing bracket will not do
 	}
-	for {
-		s.space()
-		at := s.pos
-		key, err := s.text("a key")
-		if err != nil {
-			return err
-		}
-		if err := s.expect(':', "a colon"); err != nil {
-			return err
-		}
-		if err := member(key, at); err != nil {
-			return err
-		}
-		if s.accept('}') {
-			return nil
-		}
-		if err := s.expect(',', "a comma or }"); err != nil {
-			return err
-		}
-	}
+	return true, nil
 }
 
-// array reads [ value, … ], calling element with the scanner on each value.
-func (s *scanner) array(what string, element func() *FormatError) *FormatError {
-	if err := s.expect('[', what); err != nil {
-		return err
+// key reads a key and its colon.
+func (s *scanner) key() (text, *FormatError) {
+	key, err := s.text("a key")
+	if err != nil {
+		return text{}, err
 	}
-	if s.accept(']') {
-		return nil
-	}
-	for {
-		if err := element(); err != nil {
-			return err
-		}
-		if s.accept(']') {
-			return nil
-		}
-		if err := s.expect(',', "a comma or ]"); err != nil {
-			return err
-		}
-	}
+	return key, s.expect(':', "a colon")
 }
 
 // text reads a string and checks its escapes.
@@ -121,7 +101,7 @@ func (s *scanner) text(what string) (text, *FormatError) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
-			return text{s.data[start : s.pos-1], escaped}, nil
+			return text{s.data[start : s.pos-1], start, escaped}, nil
 		case c == '\\':
 			escaped = true
 			if err := s.escape(); err != nil {
@@ -305,26 +285,6 @@ func appendJSON(dst []byte, s string) []byte {
 // appendCount appends n in decimal.
 func appendCount(dst []byte, n int64) []byte { return strconv.AppendInt(dst, n, 10) }
 
-// size is the length of the decoded string.
-func (t text) size() int {
-	if !t.escaped {
-		return len(t.raw)
-	}
-	n := 0
-	for b := t.raw; len(b) > 0; {
-		if b[0] != '\\' {
-			n, b = n+1, b[1:]
-			continue
-		}
-		r, used := unescape(b)
-		if used == 0 {
-			return n
-		}
-		n, b = n+utf8.RuneLen(r), b[used:]
-	}
-	return n
-}
-
 // maxDepth bounds the nesting of values that are kept as they stand.
 const maxDepth = 32
 
@@ -337,11 +297,10 @@ func (s *scanner) skip(depth int) *FormatError {
 	if s.pos >= len(s.data) {
 		return s.syntax("a value")
 	}
-	switch s.data[s.pos] {
-	case '{':
-		return s.object(func(text, int) *FormatError { return s.skip(depth + 1) })
-	case '[':
-		return s.array("an array", func() *FormatError { return s.skip(depth + 1) })
+	switch c := s.data[s.pos]; c {
+	case '{', '[':
+		s.pos++
+		return s.skipItems(c+2, depth+1) // in ASCII each closing bracket is two after its opening one
 	case '"':
 		_, err := s.text("a string")
 		return err
@@ -355,4 +314,22 @@ func (s *scanner) skip(depth int) *FormatError {
 		return s.syntax("a value")
 	}
 	return nil
+}
+
+// skipItems reads the items of an object or array up to its closing bracket.
+func (s *scanner) skipItems(end byte, depth int) *FormatError {
+	for first := true; ; first = false {
+		more, err := s.more(end, first)
+		if err != nil || !more {
+			return err
+		}
+		if end == '}' {
+			if _, err := s.key(); err != nil {
+				return err
+			}
+		}
+		if err := s.skip(depth); err != nil {
+			return err
+		}
+	}
 }

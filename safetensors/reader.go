@@ -107,8 +107,7 @@ func (f *File) Metadata() map[string]string {
 	m := make(map[string]string, len(f.head.metadata))
 	for _, at := range f.head.metadata {
 		s := scanner{data: json, pos: int(at)}
-		key, _ := s.text("a key")
-		_ = s.expect(':', "a colon")
+		key, _ := s.key()
 		value, _ := s.text("a string")
 		m[key.String()] = value.String()
 	}

@@ -167,15 +167,8 @@ func encodeHeader(metadata map[string]string, tensors []Info) ([]byte, *FormatEr
 // written beside path under a temporary name, synced, and renamed; on any error the temporary file is removed and
 // whatever was at path stays as it was.
 func Write(path string, metadata map[string]string, tensors []Source) error {
-	infos := make([]Info, len(tensors))
-	for i, t := range tensors {
-		infos[i] = Info{Name: t.Name, DType: t.DType, Shape: t.Shape}
-	}
-	head, infos, err := Layout(metadata, infos)
+	head, infos, err := layoutSources(path, metadata, tensors)
 	if err != nil {
-		if bad := (*FormatError)(nil); errors.As(err, &bad) {
-			bad.Path = path
-		}
 		return err
 	}
 	return writeAtomic(path, func(f *os.File) error {
@@ -193,6 +186,19 @@ func Write(path string, metadata map[string]string, tensors []Source) error {
 		}
 		return nil
 	})
+}
+
+// layoutSources is Layout for sources; path is named in the error.
+func layoutSources(path string, metadata map[string]string, tensors []Source) ([]byte, []Info, error) {
+	infos := make([]Info, len(tensors))
+	for i, t := range tensors {
+		infos[i] = Info{Name: t.Name, DType: t.DType, Shape: t.Shape}
+	}
+	head, infos, err := Layout(metadata, infos)
+	if bad := (*FormatError)(nil); errors.As(err, &bad) {
+		bad.Path = path
+	}
+	return head, infos, err
 }
 
 // bounded passes on no more bytes than a tensor has.
