@@ -12,6 +12,15 @@ const (
 	Conv = "conv"
 )
 
+// Values of Config.Linear. Auto is token while the maps of all tokens hold at most maxTokenMaps numbers.
+const (
+	Auto   = "auto"
+	Token  = "token"
+	Shared = "shared"
+)
+
+const maxTokenMaps = 1 << 23
+
 // Config describes an autoencoder and its training.
 type Config struct {
 	Kind   string  `json:"kind" yaml:"kind"`     // mlp | conv
@@ -19,6 +28,7 @@ type Config struct {
 	Hidden int     `json:"hidden" yaml:"hidden"` // mlp: width; conv: channels at full resolution
 	Blocks int     `json:"blocks" yaml:"blocks"` // residual blocks, in the encoder and in the decoder (conv: at each resolution)
 	Embed  int     `json:"embed" yaml:"embed"`   // width of the learned architecture embedding
+	Linear string  `json:"linear" yaml:"linear"` // mlp: auto | token | shared; token keeps a linear map for every token beside the MLP
 	Beta   float64 `json:"beta" yaml:"beta"`     // weight of the KL divergence, 1e-6…1e-4
 
 	Steps        int     `json:"steps" yaml:"steps"`
@@ -35,10 +45,10 @@ type Config struct {
 // Default is the configuration of a preset: "modern" or "paper".
 func Default(preset string) Config {
 	if preset == "paper" {
-		return Config{Kind: Conv, Latent: 4, Hidden: 32, Blocks: 1, Embed: 32, Beta: 1e-6,
+		return Config{Kind: Conv, Latent: 4, Hidden: 32, Blocks: 1, Embed: 32, Linear: Auto, Beta: 1e-6,
 			Steps: 3000, Batch: 8, LearningRate: 1.5e-4, Warmup: 0, Beta1: 0.5, Beta2: 0.9}
 	}
-	return Config{Kind: MLP, Latent: 48, Hidden: 512, Blocks: 2, Embed: 64, Beta: 1e-5,
+	return Config{Kind: MLP, Latent: 48, Hidden: 512, Blocks: 2, Embed: 64, Linear: Auto, Beta: 1e-5,
 		Steps: 1500, Batch: 256, LearningRate: 1e-3, Warmup: 50, Beta1: 0.9, Beta2: 0.99, WeightDecay: 1e-4, Clip: 1, Cosine: true}
 }
 
@@ -46,6 +56,9 @@ func Default(preset string) Config {
 func (c Config) Check() error {
 	if c.Kind != MLP && c.Kind != Conv {
 		return fmt.Errorf("vae: unknown kind %q; use mlp or conv", c.Kind)
+	}
+	if c.Linear != Auto && c.Linear != Token && c.Linear != Shared {
+		return fmt.Errorf("vae: unknown linear %q; use auto, token or shared", c.Linear)
 	}
 	for _, v := range []struct {
 		name  string

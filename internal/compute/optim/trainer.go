@@ -3,7 +3,7 @@ package optim
 import (
 	"fmt"
 	"math"
-	"sort"
+	"slices"
 
 	gomlx "github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -290,25 +290,45 @@ func (t *Trainer) SetState(state map[string][]float32, steps int) error {
 			if len(state[name]) != shape.Size() {
 				return fmt.Errorf("%s has %d values, this model needs %v", name, len(state[name]), shape.Dimensions)
 			}
-			buf, err := t.b.BufferFromFlatData(0, state[name], shape)
-			if err != nil {
+			if err := t.replace(i, state[name], shape); err != nil {
 				return err
 			}
-			if err := t.state[i].Finalize(); err != nil {
-				return err
-			}
-			t.state[i] = buf
 		}
 		t.step = steps
 		return nil
 	})
 }
 
-// Names lists the parameters, sorted.
-func (t *Trainer) Names() []string {
-	names := append([]string(nil), t.names...)
-	sort.Strings(names)
-	return names
+// SetParams overwrites some parameters, and their averages, before training.
+func (t *Trainer) SetParams(values map[string][]float32) error {
+	return compute.Safe("set parameters", func() error {
+		for name, v := range values {
+			i := slices.Index(t.names, name)
+			if i < 0 {
+				return fmt.Errorf("the model has no parameter %s", name)
+			}
+			if len(v) != t.shapes[i].Size() {
+				return fmt.Errorf("parameter %s has %d values, the model needs %v", name, len(v), t.shapes[i].Dimensions)
+			}
+			for k := 0; k < t.groups(); k += 3 {
+				if err := t.replace(k*len(t.names)+i, v, t.shapes[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// replace puts new values in the place of state buffer i.
+func (t *Trainer) replace(i int, values []float32, shape shapes.Shape) error {
+	buf, err := t.b.BufferFromFlatData(0, values, shape)
+	if err != nil {
+		return err
+	}
+	old := t.state[i]
+	t.state[i] = buf
+	return old.Finalize()
 }
 
 // Close frees the state and the compiled step.

@@ -1,0 +1,230 @@
+package spectrum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/lapack/gonum"
+	"gonum.org/v1/gonum/mat"
+
+	"d2nwg/llm"
+)
+
+// smallSide is the shorter side up to which the plain SVD is fast enough and
+// spares the Gram matrix, whose eigenvalues are exact to 1e-15 of the largest,
+// so singular values to 3e-8 of the largest at worst.
+const smallSide = 96
+
+// singularValues returns the min(out, in) singular values of a layer's matrix.
+func singularValues(ctx context.Context, c *llm.Checkpoint, l Layer) ([]float64, error) {
+	m, err := open(c, l.Tensor)
+	if err != nil {
+		return nil, err
+	}
+	if min(m.rows, m.cols) <= smallSide {
+		return direct(m)
+	}
+	return throughGram(ctx, m, bestKernels())
+}
+
+// direct is gonum's SVD, values only, of the whole matrix in memory.
+func direct(m *matrix) ([]float64, error) {
+	dense := mat.NewDense(m.rows, m.cols, nil)
+	row := make([]float32, m.cols)
+	for i := range m.rows {
+		if err := m.read(row, i, 0); err != nil {
+			return nil, err
+		}
+		for j, x := range row {
+			dense.Set(i, j, float64(x))
+		}
+	}
+	var svd mat.SVD
+	if !svd.Factorize(dense, mat.SVDNone) {
+		return nil, fmt.Errorf("tensor %q: its singular values didn't converge", m.name)
+	}
+	return svd.Values(nil), nil
+}
+
+// throughGram takes the roots of the Gram matrix' eigenvalues.
+func throughGram(ctx context.Context, m *matrix, k kernels) ([]float64, error) {
+	g, err := gram(ctx, m, k)
+	if err != nil {
+		return nil, err
+	}
+	values, err := eigenvalues(ctx, g, k)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", m.name, err)
+	}
+	squareRoots(values)
+	return values, nil
+}
+
+// eigenvalues destroys g.
+func eigenvalues(ctx context.Context, g *square, k kernels) ([]float64, error) {
+	d, e, err := tridiagonalize(ctx, g, k)
+	if err != nil {
+		return nil, err
+	}
+	if !(gonum.Implementation{}).Dsterf(len(d), d, e) {
+		return nil, errors.New("its eigenvalues didn't converge")
+	}
+	return d, nil
+}
+
+// panelCols is how many columns are reduced before the rest of the matrix is
+// updated at once.
+const panelCols = 64
+
+// reduction is the state of a blocked Householder tridiagonalization, LAPACK's
+// dsytrd/dlatrd (lower): A ← A − V·Wᵀ − W·Vᵀ is put off until a panel is full.
+type reduction struct {
+	*square
+	k    kernels
+	v, w []float64 // (stride, 2·panelCols): rows [V | W] and [W | V]
+	x    []float64 // (stride) the Householder vector, zeros up to its place
+	p    []float64 // (stride) A·x
+	cols int       // columns in the panel
+}
+
+// tridiagonalize returns the diagonal and subdiagonal of a tridiagonal matrix
+// with g's eigenvalues. It destroys g.
+func tridiagonalize(ctx context.Context, g *square, k kernels) (d, e []float64, err error) {
+	n := g.n
+	d, e = make([]float64, n), make([]float64, max(0, n-1))
+	r := &reduction{square: g, k: k,
+		v: make([]float64, g.stride*2*panelCols), w: make([]float64, g.stride*2*panelCols),
+		x: make([]float64, g.stride), p: make([]float64, g.stride)}
+	for j := range n {
+		r.refreshRow(j)
+		d[j] = r.a[j*r.stride+j]
+		if j == n-1 {
+			break
+		}
+		e[j] = r.reflect(j)
+		if r.cols == panelCols {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			r.flush(j + 1)
+		}
+	}
+	return d, e, nil
+}
+
+// refreshRow applies the panel so far to row j from the diagonal on.
+func (r *reduction) refreshRow(j int) {
+	const width = 2 * panelCols
+	row := r.a[j*r.stride:][:r.stride]
+	vj := r.v[j*width:][:width] // [V | W] of row j
+	for i := j; i < r.n; i++ {
+		wi := r.w[i*width:][:width] // [W | V] of row i
+		var s float64
+		for c := range r.cols {
+			s += vj[c]*wi[c] + vj[panelCols+c]*wi[panelCols+c]
+		}
+		row[i] -= s
+	}
+}
+
+// reflect annihilates row j beyond the subdiagonal by a Householder reflection
+// H = 1 − τ·x·xᵀ and adds its column to the panel. It returns the subdiagonal.
+func (r *reduction) reflect(j int) float64 {
+	row := r.a[j*r.stride:][:r.n]
+	head, tail := row[j+1], row[j+2:]
+	norm := norm2(tail)
+	if norm == 0 {
+		return head // nothing to annihilate: H = 1
+	}
+	beta := -math.Copysign(math.Hypot(head, norm), head)
+	tau := (beta - head) / beta
+	clear(r.x[:j+1])
+	r.x[j+1] = 1
+	for i, y := range tail {
+		r.x[j+2+i] = y / (head - beta)
+	}
+	r.multiply(j + 1)
+	r.column(j+1, tau)
+	return beta
+}
+
+// norm2 is the Euclidean norm, scaled against overflow and underflow.
+func norm2(x []float64) float64 {
+	var largest float64
+	for _, y := range x {
+		largest = max(largest, math.Abs(y))
+	}
+	if largest == 0 {
+		return 0
+	}
+	var s float64
+	for _, y := range x {
+		s += (y / largest) * (y / largest)
+	}
+	return largest * math.Sqrt(s)
+}
+
+// multiply sets p = A·x for rows from first on; x is zero before first.
+func (r *reduction) multiply(first int) {
+	from := first / lane * lane
+	x := r.x[from:]
+	quads := (r.stride - from) / 4
+	work := func(lo, hi int) {
+		var out [4]float64
+		for q := lo; q < hi; q++ {
+			i := from + 4*q
+			r.k.rows4(&out, r.a[i*r.stride+from:], r.stride, x)
+			copy(r.p[i:], out[:])
+		}
+	}
+	if quads < 64 { // not worth a goroutine
+		work(0, quads)
+		return
+	}
+	parallel(quads, work)
+}
+
+// column finishes w = τ·(A·x − V·(Wᵀx) − W·(Vᵀx)), w ← w − ½τ(wᵀx)·x, and puts
+// x and w into the panel.
+func (r *reduction) column(first int, tau float64) {
+	const width = 2 * panelCols
+	var s [width]float64 // [Vᵀx | Wᵀx]
+	for i := first; i < r.n; i++ {
+		vi := r.v[i*width:][:width]
+		x := r.x[i]
+		for c := range r.cols {
+			s[c] += vi[c] * x
+			s[panelCols+c] += vi[panelCols+c] * x
+		}
+	}
+	var dot float64
+	for i := first; i < r.n; i++ {
+		wi := r.w[i*width:][:width] // [W | V]
+		y := r.p[i]
+		for c := range r.cols {
+			y -= wi[c]*s[c] + wi[panelCols+c]*s[panelCols+c]
+		}
+		r.p[i] = tau * y
+		dot += r.p[i] * r.x[i]
+	}
+	half := tau * dot / 2
+	for i := first; i < r.n; i++ {
+		x := r.x[i]
+		w := r.p[i] - half*x
+		at := i*width + r.cols
+		r.v[at], r.v[at+panelCols] = x, w
+		r.w[at], r.w[at+panelCols] = w, x
+	}
+	r.cols++
+}
+
+// flush applies the full panel to the rows and columns from first on.
+func (r *reduction) flush(first int) {
+	const width = 2 * panelCols
+	r.add(r.k, r.v, r.w, width, -1, first)
+	clear(r.v)
+	clear(r.w)
+	r.cols = 0
+}
