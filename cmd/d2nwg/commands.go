@@ -13,6 +13,9 @@ import (
 // commands lists every command in the order the help shows them. Each is built in its own cmd_<name>.go.
 func commands() []*cli.Command {
 	return []*cli.Command{
+		inspectCommand(),
+		tasksCommand(),
+		randomCommand(),
 		doctorCommand(),
 		completionCommand(),
 		versionCommand(),
