@@ -34,8 +34,10 @@ func encode32(dst []byte, src []float32) {
 	}
 }
 
-// decodeBF16 reads four elements at a time.
+// decodeBF16 reads four elements at a time where there are no vectors.
 func decodeBF16(dst []float32, src []byte) {
+	done := decodeBF16Vector(dst, src)
+	dst, src = dst[done:], src[2*done:]
 	for len(dst) >= 4 && len(src) >= 8 {
 		u := binary.LittleEndian.Uint64(src)
 		d := dst[:4:4]
@@ -50,18 +52,45 @@ func decodeBF16(dst []float32, src []byte) {
 	}
 }
 
-// decodeF16 reads four elements at a time.
-func decodeF16(dst []float32, src []byte) {
-	for len(dst) >= 4 && len(src) >= 8 {
-		u := binary.LittleEndian.Uint64(src)
-		d := dst[:4:4]
-		d[0] = fromF16(uint16(u))
-		d[1] = fromF16(uint16(u >> 16))
-		d[2] = fromF16(uint16(u >> 32))
-		d[3] = fromF16(uint16(u >> 48))
-		dst, src = dst[4:], src[8:]
+// encodeBF16 writes BF16.
+func encodeBF16(dst []byte, src []float32) {
+	done := encodeBF16Vector(dst, src)
+	dst = dst[2*done:]
+	for i, v := range src[done:] {
+		binary.LittleEndian.PutUint16(dst[2*i:], toBF16(v))
 	}
+}
+
+// roundBF16 keeps what survives BF16.
+func roundBF16(x []float32) {
+	x = x[roundBF16Vector(x):]
+	for i, v := range x {
+		x[i] = fromBF16(toBF16(v))
+	}
+}
+
+// decodeF16 reads F16.
+func decodeF16(dst []float32, src []byte) {
+	done := decodeF16Vector(dst, src)
+	dst, src = dst[done:], src[2*done:]
 	for i := range dst {
 		dst[i] = fromF16(binary.LittleEndian.Uint16(src[2*i:]))
+	}
+}
+
+// encodeF16 writes F16.
+func encodeF16(dst []byte, src []float32) {
+	done := encodeF16Vector(dst, src)
+	dst = dst[2*done:]
+	for i, v := range src[done:] {
+		binary.LittleEndian.PutUint16(dst[2*i:], toF16(v))
+	}
+}
+
+// roundF16 keeps what survives F16.
+func roundF16(x []float32) {
+	x = x[roundF16Vector(x):]
+	for i, v := range x {
+		x[i] = fromF16(toF16(v))
 	}
 }

@@ -70,18 +70,13 @@ func Encode(dst []byte, dt DType, src []float32) error {
 	if err := checkLengths(len(src), dt, len(dst)); err != nil {
 		return err
 	}
-	le := binary.LittleEndian
 	switch dt {
 	case F32:
 		encode32(dst, src)
 	case BF16:
-		for i, v := range src {
-			le.PutUint16(dst[2*i:], toBF16(v))
-		}
+		encodeBF16(dst, src)
 	case F16:
-		for i, v := range src {
-			le.PutUint16(dst[2*i:], toF16(v))
-		}
+		encodeF16(dst, src)
 	case F8E4M3:
 		for i, v := range src {
 			dst[i] = toE4M3(v)
@@ -92,7 +87,7 @@ func Encode(dst []byte, dt DType, src []float32) error {
 		}
 	case F64:
 		for i, v := range src {
-			le.PutUint64(dst[8*i:], math.Float64bits(float64(v)))
+			binary.LittleEndian.PutUint64(dst[8*i:], math.Float64bits(float64(v)))
 		}
 	default:
 		return fmt.Errorf("float32 cannot be written as dtype %s", dt)
@@ -105,13 +100,9 @@ func Round(dt DType, x []float32) error {
 	switch dt {
 	case F32, F64:
 	case BF16:
-		for i, v := range x {
-			x[i] = fromBF16(toBF16(v))
-		}
+		roundBF16(x)
 	case F16:
-		for i, v := range x {
-			x[i] = fromF16(toF16(v))
-		}
+		roundF16(x)
 	case F8E4M3:
 		table := float8Table(dt)
 		for i, v := range x {
@@ -151,15 +142,19 @@ func toBF16(v float32) uint16 {
 	return uint16((u + 0x7fff + u>>16&1) >> 16)
 }
 
-// fromF16 decodes IEEE 754 binary16. The half's exponent and mantissa are put in place and scaled by 2^112, the
-// difference of the exponent biases, which is exact and also normalizes subnormals.
+// fromF16 decodes IEEE 754 binary16: exponent and mantissa are put in place and the exponent is rebased. A subnormal is
+// read as if it had the implied leading bit, which is then subtracted; that is exact.
 func fromF16(h uint16) float32 {
 	u := uint32(h&0x7fff) << 13
-	f := math.Float32frombits(u) * 0x1p112
-	if u >= 0x7c00<<13 { // infinity or NaN
-		f = math.Float32frombits(u | 0x7f800000)
+	switch {
+	case u >= 31<<23: // infinity or NaN
+		u += 224 << 23
+	case u >= 1<<23:
+		u += 112 << 23
+	default:
+		u = math.Float32bits(math.Float32frombits(u+113<<23) - 0x1p-14)
 	}
-	return math.Float32frombits(math.Float32bits(f) | uint32(h&0x8000)<<16)
+	return math.Float32frombits(u | uint32(h&0x8000)<<16)
 }
 
 // toF16 rounds to IEEE 754 binary16.
