@@ -78,14 +78,18 @@ func eigenvalues(ctx context.Context, g *square, k kernels) ([]float64, error) {
 // updated at once.
 const panelCols = 64
 
+const width = 2 * panelCols
+
 // reduction is the state of a blocked Householder tridiagonalization, LAPACK's
 // dsytrd/dlatrd (lower): A ← A − V·Wᵀ − W·Vᵀ is put off until a panel is full.
 type reduction struct {
 	*square
 	k    kernels
-	v, w []float64 // (stride, 2·panelCols): rows [V | W] and [W | V]
+	vw   []float64 // (stride, width): rows [V | W]
+	wv   []float64 // (stride, width): rows [W | V]
+	vwT  []float64 // (width, stride): [V | W] transposed
 	x    []float64 // (stride) the Householder vector, zeros up to its place
-	p    []float64 // (stride) A·x
+	p    []float64 // (stride) A·x, then w
 	cols int       // columns in the panel
 }
 
@@ -95,8 +99,9 @@ func tridiagonalize(ctx context.Context, g *square, k kernels) (d, e []float64, 
 	n := g.n
 	d, e = make([]float64, n), make([]float64, max(0, n-1))
 	r := &reduction{square: g, k: k,
-		v: make([]float64, g.stride*2*panelCols), w: make([]float64, g.stride*2*panelCols),
-		x: make([]float64, g.stride), p: make([]float64, g.stride)}
+		vw: make([]float64, g.stride*width), wv: make([]float64, g.stride*width),
+		vwT: make([]float64, width*g.stride),
+		x:   make([]float64, g.stride), p: make([]float64, g.stride)}
 	for j := range n {
 		r.refreshRow(j)
 		d[j] = r.a[j*r.stride+j]
@@ -116,16 +121,25 @@ func tridiagonalize(ctx context.Context, g *square, k kernels) (d, e []float64, 
 
 // refreshRow applies the panel so far to row j from the diagonal on.
 func (r *reduction) refreshRow(j int) {
-	const width = 2 * panelCols
 	row := r.a[j*r.stride:][:r.stride]
-	vj := r.v[j*width:][:width] // [V | W] of row j
-	for i := j; i < r.n; i++ {
-		wi := r.w[i*width:][:width] // [W | V] of row i
-		var s float64
-		for c := range r.cols {
-			s += vj[c]*wi[c] + vj[panelCols+c]*wi[panelCols+c]
+	r.panelDots(r.wv, r.vw[j*width:][:width], j, func(i int, s float64) { row[i] -= s })
+}
+
+// panelDots calls f with the product of each row of a (stride, width) with v,
+// for rows from about first on.
+func (r *reduction) panelDots(a, v []float64, first int, f func(i int, s float64)) {
+	var out, more [4]float64
+	used := pad(r.cols)
+	if used == 0 {
+		return
+	}
+	for i := first / 4 * 4; i < r.stride; i += 4 {
+		rows := a[i*width:]
+		r.k.rows4(&out, rows, width, v[:used])
+		r.k.rows4(&more, rows[panelCols:], width, v[panelCols:panelCols+used])
+		for t := range out {
+			f(i+t, out[t]+more[t])
 		}
-		row[i] -= s
 	}
 }
 
@@ -189,24 +203,18 @@ func (r *reduction) multiply(first int) {
 // column finishes w = τ·(A·x − V·(Wᵀx) − W·(Vᵀx)), w ← w − ½τ(wᵀx)·x, and puts
 // x and w into the panel.
 func (r *reduction) column(first int, tau float64) {
-	const width = 2 * panelCols
 	var s [width]float64 // [Vᵀx | Wᵀx]
-	for i := first; i < r.n; i++ {
-		vi := r.v[i*width:][:width]
-		x := r.x[i]
-		for c := range r.cols {
-			s[c] += vi[c] * x
-			s[panelCols+c] += vi[panelCols+c] * x
+	from := first / lane * lane
+	x := r.x[from:]
+	for c := 0; c < pad(r.cols); c += 4 {
+		for _, at := range []int{c, panelCols + c} {
+			r.k.rows4((*[4]float64)(s[at:]), r.vwT[at*r.stride+from:], r.stride, x)
 		}
 	}
+	r.panelDots(r.wv, s[:], first, func(i int, y float64) { r.p[i] -= y })
 	var dot float64
 	for i := first; i < r.n; i++ {
-		wi := r.w[i*width:][:width] // [W | V]
-		y := r.p[i]
-		for c := range r.cols {
-			y -= wi[c]*s[c] + wi[panelCols+c]*s[panelCols+c]
-		}
-		r.p[i] = tau * y
+		r.p[i] *= tau
 		dot += r.p[i] * r.x[i]
 	}
 	half := tau * dot / 2
@@ -214,17 +222,30 @@ func (r *reduction) column(first int, tau float64) {
 		x := r.x[i]
 		w := r.p[i] - half*x
 		at := i*width + r.cols
-		r.v[at], r.v[at+panelCols] = x, w
-		r.w[at], r.w[at+panelCols] = w, x
+		r.vw[at], r.vw[at+panelCols] = x, w
+		r.wv[at], r.wv[at+panelCols] = w, x
+		r.vwT[r.cols*r.stride+i], r.vwT[(panelCols+r.cols)*r.stride+i] = x, w
 	}
 	r.cols++
 }
 
 // flush applies the full panel to the rows and columns from first on.
 func (r *reduction) flush(first int) {
-	const width = 2 * panelCols
-	r.add(r.k, r.v, r.w, width, -1, first)
-	clear(r.v)
-	clear(r.w)
+	r.add(r.k, packRows(r.vw), packRows(r.wv), width, -1, first)
+	r.mirror(first)
+	clear(r.vw)
+	clear(r.wv)
+	clear(r.vwT)
 	r.cols = 0
+}
+
+// packRows packs rows of width elements for kernels.tile.
+func packRows(rows []float64) []float64 {
+	out := make([]float64, len(rows))
+	for i := range len(rows) / width {
+		for t := 0; t < width; t += lane {
+			copy(out[packed(i, t, width):][:lane], rows[i*width+t:])
+		}
+	}
+	return out
 }

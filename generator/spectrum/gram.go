@@ -89,10 +89,15 @@ func gram(ctx context.Context, m *matrix, k kernels) (*square, error) {
 		}
 		g.add(k, panel, panel, panelLen, 1, 0)
 	}
+	g.mirror(0)
 	return g, nil
 }
 
-// wide fills the panel (rows, panelLen) with columns first … of every row.
+// packed is where element t of row i stands among rows of k elements packed for
+// kernels.tile: by fours of rows, 8 elements of each in turn.
+func packed(i, t, k int) int { return i/4*4*k + t/lane*quad + i%4*lane + t%lane }
+
+// wide fills the panel (rows, panelLen), packed, with columns first … of every row.
 func (m *matrix) wide(panel []float64, first, length int) error {
 	return parallelErr(m.rows, func(lo, hi int) error {
 		var buf [panelLen]float32
@@ -101,14 +106,14 @@ func (m *matrix) wide(panel []float64, first, length int) error {
 				return err
 			}
 			for j, x := range buf[:length] {
-				panel[i*panelLen+j] = float64(x)
+				panel[packed(i, j, panelLen)] = float64(x)
 			}
 		}
 		return nil
 	})
 }
 
-// tall fills the panel (cols, panelLen) with rows first …, transposed, lane rows
+// tall fills the panel (cols, panelLen), packed, with rows first …, transposed, lane rows
 // at a time so that whole cache lines are written.
 func (m *matrix) tall(panel []float64, first, length int) error {
 	return parallelErr((length+lane-1)/lane, func(lo, hi int) error {
@@ -122,7 +127,7 @@ func (m *matrix) tall(panel []float64, first, length int) error {
 				}
 			}
 			for j := range m.cols {
-				out := panel[j*panelLen+b*lane:][:lane]
+				out := panel[packed(j, b*lane, panelLen):][:lane]
 				for i := range out {
 					out[i] = float64(buf[i*m.cols+j])
 				}
@@ -135,9 +140,8 @@ func (m *matrix) tall(panel []float64, first, length int) error {
 // blockRows is how many rows of a product one worker takes at a time.
 const blockRows = 64
 
-// add adds scale·p·qᵀ to rows and columns from first on, where the product is
-// symmetric: only tiles on and below the diagonal are computed, then mirrored.
-// p and q are (stride, k).
+// add adds scale·p·qᵀ, which must be symmetric, to the tiles on and below the
+// diagonal of rows and columns from first on. p and q are (stride, k), packed.
 func (g *square) add(kern kernels, p, q []float64, k int, scale float64, first int) {
 	from := first / lane * lane
 	blocks := (g.stride - from + blockRows - 1) / blockRows
@@ -154,31 +158,39 @@ func (g *square) add(kern kernels, p, q []float64, k int, scale float64, first i
 			end := min(top+blockRows, g.stride)
 			for j := from; j < end; j += 4 {
 				for i := max(top, j); i < end; i += 4 {
-					kern.tile(&c, p[i*k:], k, q[j*k:], k, k)
-					g.addTile(i, j, &c, scale)
+					kern.tile(&c, p[i*k:(i+4)*k], q[j*k:(j+4)*k])
+					for r := range 4 {
+						row := g.a[(i+r)*g.stride+j:][:4]
+						for s := range row {
+							row[s] += scale * c[4*r+s]
+						}
+					}
 				}
 			}
 		}
 	})
 }
 
-// addTile adds a 4×4 tile at (i, j) and its mirror image at (j, i).
-func (g *square) addTile(i, j int, c *[16]float64, scale float64) {
-	for r := range 4 {
-		row := g.a[(i+r)*g.stride+j:][:4]
-		for s := range row {
-			row[s] += scale * c[4*r+s]
+// mirror copies what is below the diagonal above it, from row and column first
+// on, in blocks that stay in the cache.
+func (g *square) mirror(first int) {
+	const block = 2 * lane
+	from := first / lane * lane
+	rows := (g.stride - from + block - 1) / block
+	parallel(rows, func(lo, hi int) {
+		for b := lo; b < hi; b++ {
+			top := from + b*block
+			bottom := min(top+block, g.stride)
+			for left := top; left < g.stride; left += block {
+				for i := top; i < bottom; i++ {
+					row := g.a[i*g.stride:][:g.stride]
+					for j := max(left, i+1); j < min(left+block, g.stride); j++ {
+						row[j] = g.a[j*g.stride+i]
+					}
+				}
+			}
 		}
-	}
-	if i == j {
-		return
-	}
-	for s := range 4 {
-		row := g.a[(j+s)*g.stride+i:][:4]
-		for r := range row {
-			row[r] += scale * c[4*r+s]
-		}
-	}
+	})
 }
 
 // parallel splits 0 … n among the processors.

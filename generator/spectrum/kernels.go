@@ -4,12 +4,15 @@ package spectrum
 // multiple of it.
 const lane = 8
 
+// quad is one step of 4 packed rows.
+const quad = 4 * lane
+
 // kernels are the inner loops. All lengths are multiples of lane. For one
 // machine their results don't depend on how work is split.
 type kernels struct {
-	// tile computes the 16 dot products of 4 rows of a with 4 rows of b over k
-	// elements: c[4i+j] = Σ a[i·lda+…]·b[j·ldb+…].
-	tile func(c *[16]float64, a []float64, lda int, b []float64, ldb, k int)
+	// tile computes the 16 dot products of 4 rows with 4 rows, c[4i+j] = aᵢ·bⱼ.
+	// a and b are packed: 8 elements of each of the 4 rows, the next 8, …
+	tile func(c *[16]float64, a, b []float64)
 	// rows4 computes the dot products of 4 rows of a with v.
 	rows4 func(out *[4]float64, a []float64, lda int, v []float64)
 }
@@ -17,22 +20,18 @@ type kernels struct {
 // portable are the kernels in plain Go.
 var portable = kernels{tile: tilePortable, rows4: rows4Portable}
 
-func tilePortable(c *[16]float64, a []float64, lda int, b []float64, ldb, k int) {
-	for i := 0; i < 4; i += 2 {
-		x0 := a[i*lda : i*lda+k]
-		x1 := a[(i+1)*lda:][:len(x0)]
-		for j := 0; j < 4; j += 2 {
-			y0 := b[j*ldb:][:len(x0)]
-			y1 := b[(j+1)*ldb:][:len(x0)]
-			var s00, s01, s10, s11 float64
-			for t := range x0 {
-				s00 += x0[t] * y0[t]
-				s01 += x0[t] * y1[t]
-				s10 += x1[t] * y0[t]
-				s11 += x1[t] * y1[t]
+func tilePortable(c *[16]float64, a, b []float64) {
+	clear(c[:])
+	for ; len(a) >= quad && len(b) >= quad; a, b = a[quad:], b[quad:] {
+		x, y := (*[quad]float64)(a), (*[quad]float64)(b)
+		for i := range 4 {
+			for j := range 4 {
+				var s float64
+				for t := range lane {
+					s += x[i*lane+t] * y[j*lane+t]
+				}
+				c[4*i+j] += s
 			}
-			c[4*i+j], c[4*i+j+1] = s00, s01
-			c[4*i+4+j], c[4*i+4+j+1] = s10, s11
 		}
 	}
 }

@@ -6,9 +6,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
-	"time"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // testMatrix is a matrix of float32 values in memory.
@@ -44,7 +41,6 @@ func TestThroughGramAgainstSVD(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mat.NewVecDense(len(want), want)
 			if len(got) != len(want) {
 				t.Fatalf("%s %v: %d values, want %d", name, shape, len(got), len(want))
 			}
@@ -60,19 +56,12 @@ func TestThroughGramAgainstSVD(t *testing.T) {
 	}
 }
 
-func TestTiming(t *testing.T) {
-	for _, shape := range [][2]int{{2048, 2048}, {2048, 8192}} {
-		m := noise(shape[0], shape[1], 1)
-		k := bestKernels()
-		t0 := time.Now()
-		g, err := gram(context.Background(), m, k)
-		if err != nil {
-			t.Fatal(err)
+// BenchmarkSingularValues measures one matrix of LLaMA-3.2-1B's MLP.
+func BenchmarkSingularValues(b *testing.B) {
+	m := noise(2048, 8192, 1)
+	for b.Loop() {
+		if _, err := throughGram(context.Background(), m, bestKernels()); err != nil {
+			b.Fatal(err)
 		}
-		t1 := time.Now()
-		d, e, _ := tridiagonalize(context.Background(), g, k)
-		t2 := time.Now()
-		_, _ = d, e
-		t.Log(shape, "gram", t1.Sub(t0), "tri", t2.Sub(t1))
 	}
 }
