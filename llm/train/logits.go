@@ -35,9 +35,7 @@ func LogitsFor(ctx context.Context, cfg llm.Config, weights Weights, batch *pack
 		params := graph.Parameter(g, "params", shapes.Make(dtypes.Float32, 1, lay.size))
 		in := newInputs(g, cfg, batch.Rows, batch.Len)
 		n := newNet(cfg, 1, in)
-		for _, e := range lay.entries {
-			n.tensors[e.name] = lay.slice(params, e, false)
-		}
+		lay.bindFull(n, params)
 		logits, _ := n.forward(in.ids)
 		return []*node{logits}
 	})

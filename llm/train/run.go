@@ -99,16 +99,21 @@ func (r *run) compile(rows, length int) (*program, error) {
 			tensors[name] = graph.Parameter(g, name, r.frozen[name].shape)
 		}
 		in := newInputs(g, r.cfg, rows, length)
-		n := newNet(r.cfg, r.groups(), in)
-		n.tensors = tensors
-		r.bind(n, params)
-		logits, backward := n.forward(in.ids)
-		loss, dlogits := crossEntropy(logits, in.targets, in.weights, r.groups())
-		backward(dlogits)
-		grad := r.layout.gather(r.groups(), n.grads)
+		loss, grad := r.lossAndGradient(tensors, params, in)
 		newParams, newM, newV, norm := adamW(r.opt, r.layout, h, params, m, v, grad)
 		return []*node{newParams, newM, newV, loss, norm}
 	})
+}
+
+// lossAndGradient returns the losses (groups) and the gradient of their sum by the state (groups, size).
+func (r *run) lossAndGradient(frozen map[string]*node, params *node, in inputs) (loss, grad *node) {
+	n := newNet(r.cfg, r.groups(), in)
+	n.tensors = frozen
+	r.bind(n, params)
+	logits, backward := n.forward(in.ids)
+	loss, dlogits := crossEntropy(logits, in.targets, in.weights, r.groups())
+	backward(dlogits)
+	return loss, r.layout.gather(r.groups(), n.grads)
 }
 
 // feed is a batch ready for the backend, or why there is none.

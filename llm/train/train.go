@@ -137,15 +137,7 @@ func Full(ctx context.Context, init Weights, cfg llm.Config, data Data, opt Opti
 	if err != nil {
 		return nil, Log{}, err
 	}
-	r := &run{
-		opt: opt, cfg: cfg, data: []Data{data}, layout: lay, start: [][]float32{start},
-		bind: func(n *net, state *node) {
-			for _, e := range lay.entries {
-				n.tensors[e.name] = lay.slice(state, e, false)
-			}
-			n.trainable = true
-		},
-	}
+	r := &run{opt: opt, cfg: cfg, data: []Data{data}, layout: lay, start: [][]float32{start}, bind: lay.bindFull}
 	if opt.Snapshot != nil {
 		r.snapshot = func(step int, params [][]float32) error {
 			return opt.Snapshot(Snapshot{Step: step, Weights: lay.unflatten(params[0])})
@@ -156,6 +148,14 @@ func Full(ctx context.Context, init Weights, cfg llm.Config, data Data, opt Opti
 		return nil, log, err
 	}
 	return lay.unflatten(params[0]), log, nil
+}
+
+// bindFull makes every tensor of the net a part of the state that is trained.
+func (l *layout) bindFull(n *net, state *node) {
+	for _, e := range l.entries {
+		n.tensors[e.name] = l.slice(state, e, false)
+	}
+	n.trainable = true
 }
 
 // CheckpointWeights decodes every tensor of a checkpoint, to start a fine-tune from.
