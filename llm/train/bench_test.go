@@ -63,3 +63,26 @@ func BenchmarkFull(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkAdapters(b *testing.B) {
+	cfg := bundled()
+	base := writeBase(b, cfg, InitWeights(cfg, 1))
+	var data []Data
+	for g := range 32 {
+		data = append(data, randomData(cfg, 8, 64, 20, uint64(g)))
+	}
+	for _, name := range []string{compute.ONNX, compute.Go} {
+		b.Run(name+"/32x8x64", func(b *testing.B) {
+			backend, err := compute.Open(context.Background(), name)
+			if err != nil {
+				b.Skip(err)
+			}
+			b.ResetTimer()
+			_, log, err := Adapters(context.Background(), base, data, LowRankOptions{Rank: 4}, Options{Steps: b.N, Clip: 1, Backend: backend})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(log.Loss[b.N-1][0], "loss")
+		})
+	}
+}
