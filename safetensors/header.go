@@ -36,7 +36,9 @@ func split(file []byte) (json, data []byte, err *FormatError) {
 	}
 	n := binary.LittleEndian.Uint64(file)
 	if n > maxHeader {
-		return nil, nil, broken(RuleLength, "the header's length is given as %d bytes", n)
+		e := broken(RuleLength, "the header's length is given as %d bytes", n)
+		e.Remedy = "check that it is a safetensors file, or " + remedyFetch
+		return nil, nil, e
 	}
 	if n > uint64(len(file)-8) {
 		e := broken(RuleLength, "the header's length is given as %d bytes, but only %d follow", n, len(file)-8)

@@ -234,25 +234,36 @@ func (t text) append(dst []byte) []byte {
 		return append(dst, t.raw...)
 	}
 	for b := t.raw; len(b) > 0; {
-		if b[0] != '\\' {
-			dst, b = append(dst, b[0]), b[1:]
-			continue
-		}
-		r, n := unescape(b)
-		if n == 0 {
-			return dst // the scanner has refused such a string already
-		}
+		r, n := character(b)
 		dst, b = utf8.AppendRune(dst, r), b[n:]
 	}
 	return dst
 }
 
-// compare orders by the decoded characters.
+// compare orders by the decoded characters, whose order is also that of their UTF-8 bytes.
 func (t text) compare(u text) int {
 	if !t.escaped && !u.escaped {
 		return bytes.Compare(t.raw, u.raw)
 	}
-	return cmp.Compare(t.String(), u.String())
+	a, b := t.raw, u.raw
+	for len(a) > 0 && len(b) > 0 {
+		ra, na := character(a)
+		rb, nb := character(b)
+		if ra != rb {
+			return cmp.Compare(ra, rb)
+		}
+		a, b = a[na:], b[nb:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// character decodes the first character of a checked string and returns its length there.
+func character(b []byte) (rune, int) {
+	if b[0] == '\\' {
+		r, n := unescape(b)
+		return r, max(n, 1)
+	}
+	return utf8.DecodeRune(b)
 }
 
 // appendJSON appends s as a JSON string, escaped as little as JSON allows.
