@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -173,8 +174,7 @@ func (c *Checkpoint) check() error {
 		}
 	}
 	if len(unexpected) > 0 {
-		more := len(unexpected) > shownNames
-		return badf("unexpected tensors, which the config doesn't call for: %s", listNames(unexpected[:min(shownNames, len(unexpected))], more))
+		return badf("unexpected tensors, which the config doesn't call for: %s", listNames(unexpected, false))
 	}
 	return nil
 }
@@ -199,12 +199,17 @@ func isFloat(dt safetensors.DType) bool {
 	return false
 }
 
+// listNames joins the first few names for an error; more says that there are
+// others still.
 func listNames(names []string, more bool) string {
-	s := strings.Join(names, ", ")
-	if more {
-		s += ", …"
+	shown := make([]string, min(len(names), shownNames))
+	for i := range shown {
+		shown[i] = strconv.Quote(clip(names[i]))
 	}
-	return s
+	if more || len(shown) < len(names) {
+		shown = append(shown, "…")
+	}
+	return strings.Join(shown, ", ")
 }
 
 // Close unmaps the files. Views from Bytes are invalid afterwards.

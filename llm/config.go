@@ -21,7 +21,7 @@ const ConfigName = "config.json"
 // Limits that no LLaMA comes near. They keep products of dimensions inside
 // int64 and refuse a hostile config before anything is sized by it.
 const (
-	maxConfigBytes = 16 << 20
+	maxConfigBytes = 1 << 20
 	maxDim         = 1 << 28
 	maxLayers      = 1 << 16
 	maxElements    = 1 << 40
@@ -136,13 +136,13 @@ func ParseConfig(data []byte) (Config, error) {
 
 // refuseUnknown refuses what would change the computation unseen.
 func refuseUnknown(o *object) {
-	if t := o.text("model_type", ""); t != "llama" && o.err == nil {
-		o.fail("model_type is %q, only \"llama\" is supported", t)
+	if t := o.text("model_type", ""); t != "llama" {
+		o.fail("model_type is %q, only \"llama\" is supported", clip(t))
 	}
 	switch act := o.text("hidden_act", "silu"); act {
 	case "silu", "swish": // two names of one function
 	default:
-		o.fail("hidden_act is %q, only \"silu\" is supported", act)
+		o.fail("hidden_act is %q, only \"silu\" is supported", clip(act))
 	}
 	if p := o.number("partial_rotary_factor", 1); p != 1 {
 		o.fail("partial_rotary_factor is %v, only 1 is supported", p)

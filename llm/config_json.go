@@ -49,18 +49,17 @@ func (o *object) required(key string) int {
 
 // integer reads an int; 2048.0 is one too, as Python's writers make it.
 func (o *object) integer(key string, absent int) int {
-	var n json.Number
-	if !o.read(key, "an integer", &n) {
+	if !o.has(key) {
 		return absent
 	}
-	v, ok := wholeNumber(n)
+	v, ok := wholeNumber(o.fields[key])
 	if !ok {
-		o.fail("%s is %s, want an integer", key, clip(string(n)))
+		o.fail("%s is %s, want an integer", key, clip(string(o.fields[key])))
 	}
 	return v
 }
 
-func wholeNumber(n json.Number) (int, bool) {
+func wholeNumber(n json.RawMessage) (int, bool) {
 	if v, err := strconv.ParseInt(string(n), 10, 64); err == nil {
 		return int(v), int64(int(v)) == v
 	}
@@ -111,6 +110,9 @@ func (o *object) token(key string, absent int) int {
 	return id
 }
 
+// maxTokenList is how long the text of a list of token ids may be.
+const maxTokenList = 4096
+
 // tokens reads a token id or a list of them.
 func (o *object) tokens(key string, absent int) []int {
 	if !o.has(key) || o.fields[key][0] != '[' {
@@ -119,7 +121,11 @@ func (o *object) tokens(key string, absent int) []int {
 		}
 		return nil
 	}
-	var list []json.Number
+	if len(o.fields[key]) > maxTokenList {
+		o.fail("%s is a list of %d bytes, want a few token ids", key, len(o.fields[key]))
+		return nil
+	}
+	var list []json.RawMessage
 	o.read(key, "a token id or a list of them", &list)
 	var ids []int
 	for _, n := range list {
@@ -149,7 +155,7 @@ func (o *object) dtype() safetensors.DType {
 		}
 		dt, ok := dtypeNames[name]
 		if !ok {
-			o.fail("%s is %q, unknown", key, name)
+			o.fail("%s is %q, which no weights are stored in", key, clip(name))
 		}
 		return dt
 	}
@@ -170,9 +176,10 @@ func (o *object) headDim(c Config) int {
 	return c.HiddenSize / c.Heads
 }
 
+// clip shortens what a file says for an error message.
 func clip(s string) string {
-	if len(s) > 40 {
-		return s[:40] + "…"
+	if len(s) > 80 {
+		return s[:80] + "…"
 	}
 	return s
 }

@@ -70,8 +70,10 @@ func create(dir string, cfg Config, dt safetensors.DType, shardBytes int64, extr
 		if err := writeFiles(partial, extra); err != nil {
 			return err
 		}
-		_, err := safetensors.WriteDir(partial, fileMetadata, sources, shardBytes)
-		return err
+		if _, err := safetensors.WriteDir(partial, fileMetadata, sources, shardBytes); err != nil {
+			return err
+		}
+		return reopen(partial)
 	})
 }
 

@@ -25,7 +25,7 @@ func (s *RopeScaling) validate() error {
 	switch s.Type {
 	case RopeLinear, RopeLlama3:
 	default:
-		return badf("rope type %q is not supported, only default, linear and llama3", s.Type)
+		return badf("rope type %q is not supported, only default, linear and llama3", clip(s.Type))
 	}
 	if !positive(s.Factor) || s.Factor < 1 {
 		return badf("rope factor is %v, want a number from 1", s.Factor)
@@ -133,7 +133,7 @@ func (o *object) ropeScaling(key string) (*RopeScaling, float64) {
 	case "":
 		p.fail("rope_type is missing")
 	default:
-		p.fail("rope type %q is not supported, only default, linear and llama3", kind)
+		p.fail("rope type %q is not supported, only default, linear and llama3", clip(kind))
 	}
 	if p.err == nil {
 		p.err = s.validate()

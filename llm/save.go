@@ -17,6 +17,9 @@ const (
 	variantFormat  = "d2nwg-variant-1"
 )
 
+// maxVariantBytes is the largest variant.json that is read.
+const maxVariantBytes = 4 << 20
+
 // Suffixes of the factors' names in variant.safetensors, as PEFT has them.
 const (
 	suffixA = ".lora_A"
@@ -175,12 +178,12 @@ func readVariantFile(path string) (*variantFile, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxVariantBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if len(data) > maxConfigBytes {
-		return nil, badf("%s is larger than %d bytes", path, maxConfigBytes)
+	if len(data) > maxVariantBytes {
+		return nil, badf("%s is larger than %d bytes", path, maxVariantBytes)
 	}
 	var file variantFile
 	if err := json.Unmarshal(data, &file); err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"d2nwg/safetensors"
 )
@@ -47,13 +48,16 @@ func (v *Variant) Check() error {
 	if v.Base == nil {
 		return errors.New("variant has no base checkpoint")
 	}
-	var errs []error
+	var faults []string
 	for _, name := range v.Names() {
 		if err := v.checkTensor(name); err != nil {
-			errs = append(errs, err)
+			faults = append(faults, err.Error())
 		}
 	}
-	return errors.Join(errs...)
+	if len(faults) > 0 {
+		return errors.New(strings.Join(faults, "; "))
+	}
+	return nil
 }
 
 func (v *Variant) checkTensor(name string) error {

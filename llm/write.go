@@ -51,8 +51,21 @@ func (v *Variant) Write(dir string, opt WriteOptions) error {
 				return err
 			}
 		}
-		return writeFiles(partial, opt.Extra)
+		if err := writeFiles(partial, opt.Extra); err != nil {
+			return err
+		}
+		return reopen(partial)
 	})
+}
+
+// reopen makes sure that what was written is a checkpoint: a base that changed
+// under its mapping would be found here.
+func reopen(dir string) error {
+	c, err := Open(dir)
+	if err != nil {
+		return fmt.Errorf("what was written can't be read back: %w", err)
+	}
+	return c.Close()
 }
 
 func sameDirectory(a, b string) bool {
@@ -245,8 +258,8 @@ func copyFile(from, to, name string) error {
 // writeFiles puts small files into dir.
 func writeFiles(dir string, files map[string][]byte) error {
 	for name, data := range files {
-		if name != filepath.Base(name) || name == "." || name == ".." {
-			return fmt.Errorf("%q is not a plain file name", name)
+		if name != filepath.Base(name) || name == "." || name == ".." || strings.HasSuffix(name, ".safetensors") || name == safetensors.IndexName {
+			return fmt.Errorf("%q can't be an extra file of a checkpoint: want a plain name that is no weight file", name)
 		}
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, data, 0o666); err != nil {
