@@ -203,3 +203,33 @@ func TestEveryCommandIsDocumented(t *testing.T) {
 		check("d2nwg", c)
 	}
 }
+
+// TestExamplesAreValid parses every example of the help as the program would.
+func TestExamplesAreValid(t *testing.T) {
+	examples := 0
+	var check func(c *cli.Command)
+	check = func(c *cli.Command) {
+		for line := range strings.Lines(c.Description) {
+			_, line, found := strings.Cut(line, "  d2nwg ")
+			if !found || strings.HasPrefix(strings.TrimSpace(line), "#") {
+				continue
+			}
+			words, _, _ := strings.Cut(line, "|")
+			words, _, _ = strings.Cut(words, "<")
+			words, _, _ = strings.Cut(words, ">")
+			if _, err := normalize(newApp(), append([]string{"d2nwg"}, strings.Fields(words)...)); err != nil {
+				t.Errorf("example %q: %v", line, err)
+			}
+			examples++
+		}
+		for _, sub := range c.Subcommands {
+			check(sub)
+		}
+	}
+	for _, c := range commands() {
+		check(c)
+	}
+	if examples < 10 {
+		t.Errorf("only %d examples were found", examples)
+	}
+}

@@ -36,7 +36,7 @@ func tasksCommand() *cli.Command {
 				Usage:     "draw questions of one task as JSONL",
 				UsageText: "d2nwg tasks sample NAME [--n N] [--seed S] [--described] [--split train|select|confirm|test]",
 				Description: describe("Prints {\"prompt\",\"answer\"}, one a line. The same seed gives the same lines.",
-					"d2nwg tasks sample sort-letters --n 5", "five bare prompts (x>)",
+					"d2nwg tasks sample sort --n 5", "five bare prompts (x>)",
 					"d2nwg tasks sample reverse --described --split test", "with the description before x>, inputs kept for tests"),
 				Flags: []cli.Flag{
 					&cli.IntFlag{Name: "n", Value: 10, Usage: "how many"},

@@ -14,6 +14,9 @@ import (
 func commands() []*cli.Command {
 	return []*cli.Command{
 		inspectCommand(),
+		logitsCommand(),
+		spectrumCommand(),
+		runsCommand(),
 		tasksCommand(),
 		randomCommand(),
 		doctorCommand(),
