@@ -36,6 +36,10 @@ func writeDirectory(target string, force bool, fill func(dir string) error) (err
 			err = errors.Join(err, os.RemoveAll(partial))
 		}
 	}()
+	// Another writer may have finished between the first look and the lock.
+	if err := mayReplace(target, force); err != nil {
+		return err
+	}
 	if err := fill(partial); err != nil {
 		return err
 	}
