@@ -1,11 +1,13 @@
-// Package traindata fills training batches. Every builder is a pure function of its fields and the step, which is what
-// makes an interrupted training resume exactly.
+// Package traindata fills training batches. Every builder's Batch is a pure function of its fields and the step, which
+// is what makes an interrupted training resume exactly. Nothing here can reach an evaluation split: procedural tasks
+// come as a procedural.Training, questions and documents are those of a data set's train split.
 package traindata
 
 import (
 	"fmt"
 	"math/rand/v2"
 
+	"d2nwg/eval"
 	"d2nwg/eval/procedural"
 	"d2nwg/llm/pack"
 	"d2nwg/llm/tokenizer"
@@ -23,31 +25,32 @@ type Procedural struct {
 
 // Batch returns the batch of a step.
 func (p Procedural) Batch(step int) (*pack.Batch, error) {
-	begin, end, err := specials(p.Tokenizer)
-	if err != nil {
-		return nil, err
-	}
+	encoder := eval.NewEncoder(p.Tokenizer)
 	b := pack.NewBatch(p.Rows, p.Len)
 	for row := range p.Rows {
-		r := rand.New(rand.NewPCG(p.Seed, uint64(step)*uint64(p.Rows)+uint64(row)))
-		training, prefix := p.Training, []int{begin}
+		r := rowRand(p.Seed, step, p.Rows, row)
+		training, text := p.Training, ""
 		if r.Float64() >= p.Bare {
 			training = p.Training.One(r)
-			described, err := p.Tokenizer.Encode(training.Tasks()[0].Description+"\n", false)
-			if err != nil {
-				return nil, err
-			}
-			prefix = append(prefix, described...)
+			text = training.Tasks()[0].Description + "\n"
+		}
+		prefix, err := encoder.Prompt(text)
+		if err != nil {
+			return nil, err
 		}
 		// The shortest example, "1+1>1" and the end, takes six positions.
 		var examples []pack.Example
-		for range p.Len / 6 {
-			it := training.Draw(r)
-			e, err := example(p.Tokenizer, it.X+">", it.Y, end)
+		for range max(p.Len-len(prefix), 0)/6 + 1 {
+			item := training.Draw(r)
+			prompt, err := encoder.Continue(prefix, text, procedural.Prompt("", item.X))
 			if err != nil {
 				return nil, err
 			}
-			examples = append(examples, e)
+			_, answer, err := encoder.Pair(procedural.Prompt("", item.X), item.Y)
+			if err != nil {
+				return nil, err
+			}
+			examples = append(examples, pack.Example{Prompt: prompt, Answer: answer})
 		}
 		if b.Add(row, prefix, examples) == 0 {
 			return nil, fmt.Errorf("a row of %d tokens has no room for a prefix of %d tokens and an example", p.Len, len(prefix))
@@ -56,21 +59,7 @@ func (p Procedural) Batch(step int) (*pack.Batch, error) {
 	return b, nil
 }
 
-// specials returns the tokens that begin a prompt and end an answer.
-func specials(t tokenizer.Tokenizer) (begin, end int, err error) {
-	begin, hasBegin := t.BOS()
-	end, hasEnd := t.EOS()
-	if !hasBegin || !hasEnd {
-		return 0, 0, fmt.Errorf("the tokenizer needs a beginning and an end token to train on prompts and answers")
-	}
-	return begin, end, nil
-}
-
-func example(t tokenizer.Tokenizer, prompt, answer string, end int) (pack.Example, error) {
-	p, err := t.Encode(prompt, false)
-	if err != nil {
-		return pack.Example{}, err
-	}
-	a, err := t.Encode(answer, false)
-	return pack.Example{Prompt: p, Answer: append(a, end)}, err
+// rowRand is the random stream of one row of one step.
+func rowRand(seed uint64, step, rows, row int) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, uint64(step)*uint64(rows)+uint64(row)))
 }
