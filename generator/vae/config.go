@@ -30,6 +30,7 @@ type Config struct {
 	Embed  int     `json:"embed" yaml:"embed"`   // width of the learned architecture embedding
 	Linear string  `json:"linear" yaml:"linear"` // mlp: auto | token | shared; token keeps a linear map for every token beside the MLP
 	Beta   float64 `json:"beta" yaml:"beta"`     // weight of the KL divergence, 1e-6…1e-4
+	Mixup  float64 `json:"mixup" yaml:"mixup"`   // share of training tokens that are mixes of the same token of two weight sets
 
 	Steps        int     `json:"steps" yaml:"steps"`
 	Batch        int     `json:"batch" yaml:"batch"` // tokens a step
@@ -48,7 +49,7 @@ func Default(preset string) Config {
 		return Config{Kind: Conv, Latent: 4, Hidden: 32, Blocks: 1, Embed: 32, Linear: Auto, Beta: 1e-6,
 			Steps: 3000, Batch: 8, LearningRate: 1.5e-4, Warmup: 0, Beta1: 0.5, Beta2: 0.9}
 	}
-	return Config{Kind: MLP, Latent: 48, Hidden: 512, Blocks: 2, Embed: 64, Linear: Auto, Beta: 1e-5,
+	return Config{Kind: MLP, Latent: 48, Hidden: 512, Blocks: 2, Embed: 64, Linear: Auto, Beta: 1e-5, Mixup: 0.5,
 		Steps: 1500, Batch: 256, LearningRate: 1e-3, Warmup: 50, Beta1: 0.9, Beta2: 0.99, WeightDecay: 1e-4, Clip: 1, Cosine: true}
 }
 
