@@ -80,19 +80,24 @@ func mayReplace(target string, force bool) error {
 	return fmt.Errorf("%s holds no checkpoint: it will not be overwritten", target)
 }
 
-// swap renames partial to target; what target was goes away afterwards.
+// swap renames partial to target; what target was stands at old in between and
+// then goes away.
 func swap(partial, target, old string) error {
-	if _, err := os.Lstat(target); err != nil {
-		return os.Rename(partial, target)
-	}
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
-	if err := os.Rename(target, old); err != nil {
-		return err
+	moved := false
+	if _, err := os.Lstat(target); err == nil {
+		if err := os.RemoveAll(old); err != nil {
+			return err
+		}
+		if err := os.Rename(target, old); err != nil {
+			return err
+		}
+		moved = true
 	}
 	if err := os.Rename(partial, target); err != nil {
-		return errors.Join(err, os.Rename(old, target))
+		if moved {
+			err = errors.Join(err, os.Rename(old, target))
+		}
+		return err
 	}
 	return os.RemoveAll(old)
 }

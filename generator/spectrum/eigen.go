@@ -12,10 +12,13 @@ import (
 	"d2nwg/llm"
 )
 
-// smallSide is the shorter side up to which the plain SVD is fast enough and
-// spares the Gram matrix, whose eigenvalues are exact to 1e-15 of the largest,
-// so singular values to 3e-8 of the largest at worst.
-const smallSide = 96
+// Up to these limits the plain SVD of the whole matrix is fast and small enough.
+// It spares the Gram matrix, whose eigenvalues are exact to about 1e-15 of the
+// largest, so that singular values below 3e-8 of the largest are lost in it.
+const (
+	smallSide     = 128
+	smallElements = 1 << 20
+)
 
 // singularValues returns the min(out, in) singular values of a layer's matrix.
 func singularValues(ctx context.Context, c *llm.Checkpoint, l Layer) ([]float64, error) {
@@ -23,7 +26,10 @@ func singularValues(ctx context.Context, c *llm.Checkpoint, l Layer) ([]float64,
 	if err != nil {
 		return nil, err
 	}
-	if min(m.rows, m.cols) <= smallSide {
+	if min(m.rows, m.cols) <= smallSide && m.rows*m.cols <= smallElements {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		return direct(m)
 	}
 	return throughGram(ctx, m, bestKernels())

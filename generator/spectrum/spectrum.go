@@ -54,8 +54,8 @@ func (l Layer) MarshalJSON() ([]byte, error) {
 // without ("embed_tokens", "lm_head"), whose matrices are the costliest by far.
 //
 // The result is in order of the name map's modules, each by rank. Matrices are
-// read one after another; the memory is about two squares of the largest
-// shorter side in float64. progress gets one event a matrix, stage "spectrum".
+// read one after another; the memory is about one square of the largest
+// shorter side in float64 and a strip of 512 elements along the other one. progress gets one event a matrix, stage "spectrum".
 func Rank(ctx context.Context, c *llm.Checkpoint, percent int, report progress.Func, without ...string) ([]Layer, error) {
 	if percent < 1 || percent > 100 {
 		return nil, fmt.Errorf("spectrum percentage is %d, want 1 to 100", percent)
