@@ -44,13 +44,28 @@ func (d *Dataset) Hash(split stats.Split) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Groups returns the group of every item of a split.
-func (d *Dataset) Groups(split stats.Split) []string {
-	groups := make([]string, d.Items(split))
+// GroupMean is the mean score of one group of a split's items.
+type GroupMean struct {
+	Group string  `json:"group"`
+	Items int     `json:"items"`
+	Mean  float64 `json:"mean"`
+}
+
+// ByGroup averages a candidate's scores over the groups of a split's questions, in order of first appearance.
+func (d *Dataset) ByGroup(split stats.Split, scores stats.Scores) []GroupMean {
+	var means []GroupMean
+	at := map[string]int{}
 	for i, q := range d.Questions[split] {
-		groups[i] = q.Group
+		k, ok := at[q.Group]
+		if !ok {
+			k = len(means)
+			at[q.Group] = k
+			means = append(means, GroupMean{Group: q.Group})
+		}
+		means[k].Items++
+		means[k].Mean += (scores.Items[i] - means[k].Mean) / float64(means[k].Items) // running mean
 	}
-	return groups
+	return means
 }
 
 // Limit keeps the first n items of a split; 0 keeps all.

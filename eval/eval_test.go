@@ -280,13 +280,22 @@ func TestProceduralDatasets(t *testing.T) {
 			t.Errorf("%s: %d bare, %d described", split, bare.Items(split), described.Items(split))
 		}
 		for i, q := range bare.Questions[split] {
-			if d := described.Questions[split][i]; d.Prompt != mix.Description()+"\n"+q.Prompt || d.Answer != q.Answer || bare.Groups(split)[i] != q.Group {
+			if d := described.Questions[split][i]; d.Prompt != mix.Description()+"\n"+q.Prompt || d.Answer != q.Answer {
 				t.Fatalf("%+v and %+v", q, d)
 			}
 		}
 	}
 	if again := FromMix(mix, false, 50, 1); again.Hash(stats.Test) != bare.Hash(stats.Test) {
 		t.Error("the same arguments gave other items")
+	}
+	scores := stats.Scores{Items: make([]float64, bare.Items(stats.Test))}
+	for i, q := range bare.Questions[stats.Test] {
+		scores.Items[i] = float64(len(q.Group))
+	}
+	for i, g := range bare.ByGroup(stats.Test, scores) {
+		if name := mix.Tasks()[i].Name; g.Group != name || math.Abs(g.Mean-float64(len(name))) > 1e-12 || g.Items < 10 {
+			t.Errorf("group %+v", g)
+		}
 	}
 	all, err := FromTasks("all", procedural.All(), 10, 1)
 	if err != nil || all.Items(stats.Test) < 590 {

@@ -87,6 +87,8 @@ type Plan struct {
 	Progress        progress.Func
 }
 
+const defaultAlpha = 0.05
+
 // run is a plan being carried out.
 type run struct {
 	plan    *Plan
@@ -102,7 +104,7 @@ type run struct {
 // Run carries out the plan. What it did before it was interrupted it takes from the journal: a resumed run ends with
 // the same report, weights and ledger.
 func Run(ctx context.Context, plan Plan) (*Report, error) {
-	plan.Alpha = cmp.Or(plan.Alpha, 0.05)
+	plan.Alpha = cmp.Or(plan.Alpha, defaultAlpha)
 	plan.Resamples = cmp.Or(plan.Resamples, 10000)
 	r, err := newRun(ctx, &plan)
 	if err != nil {

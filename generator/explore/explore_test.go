@@ -106,6 +106,9 @@ func TestBetterBaselineIsSaidPlainly(t *testing.T) {
 	if !slices.ContainsFunc(report.Notes, func(n string) bool { return strings.HasPrefix(n, "The baseline mean is better") }) {
 		t.Errorf("notes %q", report.Notes)
 	}
+	if d, err := plan.Detectable(context.Background()); err != nil || d.Opening != 2 || d.Items != 300 || d.Gain < 0.05 || d.Gain > 0.15 {
+		t.Errorf("the next opening could show %+v (%v)", d, err)
+	}
 	plan.AcceptBaselines = true
 	report = mustRun(t, plan)
 	if report.Candidate != "mean" || !report.Checkpoint.Verified || report.Generator.Verified {
@@ -160,7 +163,7 @@ func TestResumeEndsTheSame(t *testing.T) {
 	if len(want.ledger) == 0 {
 		t.Fatal("the test never opened its ledger")
 	}
-	for stopAt := 1; stopAt <= calls; stopAt += 4 {
+	for stopAt := 1; stopAt <= calls; stopAt += 7 {
 		got, _ := carry(stopAt)
 		if !bytes.Equal(got.report, want.report) || !bytes.Equal(got.ledger, want.ledger) || !bytes.Equal(got.winner, want.winner) {
 			t.Fatalf("stopped at call %d of %d: another ending", stopAt, calls)
@@ -170,7 +173,7 @@ func TestResumeEndsTheSame(t *testing.T) {
 	if !bytes.Equal(got.ledger, want.ledger) {
 		t.Fatal("stopped at the last call: another ledger")
 	}
-	t.Logf("%d scorings, interrupted at every fourth", calls)
+	t.Logf("%d scorings, interrupted at every seventh", calls)
 }
 
 // With every source worthless, false verdicts must stay below alpha for 0/1 and for continuous metrics.
@@ -180,7 +183,7 @@ func TestNullRunsRarelyVerify(t *testing.T) {
 	plan.Sources = []Source{generatorOf(base, "generated", Generator, 0, 1)}
 	plan.Budget = Budget{Proposals: 3, Scales: []float64{1}, Layers: 2, Tries: 1, Soup: 2}
 	plan.Resamples, plan.AcceptBaselines, plan.Alpha = 400, true, 0.2
-	const runs = 200
+	const runs = 120
 	for name, f := range map[string]func(*llm.Variant, uint64, Split, int) float64{
 		"0/1":        nullScore,
 		"continuous": func(_ *llm.Variant, hash uint64, split Split, item int) float64 { return uniform(hash, split, item) },
@@ -226,6 +229,33 @@ func TestNothingPassedLeavesTestClosed(t *testing.T) {
 	for _, s := range report.Sources {
 		if s.Test != nil {
 			t.Errorf("%s was scored on test", s.Name)
+		}
+	}
+}
+
+// Dense relatives of a bf16 base: what is scored must be what a written checkpoint would hold.
+func TestDenseRelativesOfRoundedBase(t *testing.T) {
+	base := tinyCheckpoint(t, "BF16")
+	plan := testPlan(t, base, &fakeScorer{items: 40, f: nullScore})
+	for i, r := range plan.Relatives {
+		dense := &llm.Variant{Base: base, Replace: map[string][]float32{}}
+		for _, name := range tinyNames {
+			w, err := r.Variant.Weights(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dense.Replace[name] = w
+		}
+		plan.Relatives[i].Variant = dense
+	}
+	report := mustRun(t, plan)
+	for _, s := range report.Sources {
+		v, err := report.Variant(s.Name)
+		if err != nil || len(v.LowRank) != 0 {
+			t.Fatalf("%s: %d low-rank tensors (%v)", s.Name, len(v.LowRank), err)
+		}
+		if s.Evaluations != testBudget.Evaluations(len(tinyNames)) {
+			t.Errorf("%s had %d evaluations", s.Name, s.Evaluations)
 		}
 	}
 }

@@ -15,13 +15,15 @@ import (
 )
 
 // tinyBase is a random checkpoint of a few hundred weights.
-func tinyBase(t *testing.T) *llm.Checkpoint {
+func tinyBase(t *testing.T) *llm.Checkpoint { return tinyCheckpoint(t, "F32") }
+
+func tinyCheckpoint(t *testing.T, dtype safetensors.DType) *llm.Checkpoint {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "base")
 	cfg := llm.Llama32_1B()
 	cfg.VocabSize, cfg.HiddenSize, cfg.IntermediateSize, cfg.Layers = 16, 8, 12, 2
 	cfg.Heads, cfg.KVHeads, cfg.HeadDim = 2, 1, 4
-	if err := llm.RandomCheckpoint(dir, cfg, safetensors.DType("F32"), 0, 1); err != nil {
+	if err := llm.RandomCheckpoint(dir, cfg, dtype, 0, 1); err != nil {
 		t.Fatal(err)
 	}
 	c, err := llm.Open(dir)

@@ -1,14 +1,17 @@
 package explore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"os"
 	"time"
 
 	"d2nwg/internal/journal"
+	"d2nwg/internal/stats"
 )
 
 // An Opening is one look at a test split: which base, which test items, which candidates. It is written to the ledger
@@ -17,6 +20,7 @@ import (
 type Opening struct {
 	Base      string            `json:"base"`      // hash of the base checkpoint
 	Test      string            `json:"test"`      // hash of the test split
+	Metric    string            `json:"metric"`    // what is measured on it
 	Candidate string            `json:"candidate"` // source whose winner the checkpoint verdict is about
 	Winners   map[string]string `json:"winners"`   // source → hash of its winner
 }
@@ -73,6 +77,38 @@ func earlier(j *journal.Journal, base, test, key string) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// Detectable says what one more opening of a test split could show.
+type Detectable struct {
+	Items   int     `json:"items"`
+	Opening int     `json:"opening"` // number the next opening would have
+	Alpha   float64 `json:"alpha"`   // its level
+	Power   float64 `json:"power"`
+	// Gain is the smallest true gain found with that power if items are 0/1 and candidate and base differ on the share
+	// Discordance of them; GainSD the same for other metrics, in standard deviations of an item's paired difference.
+	Discordance float64 `json:"discordance"`
+	Gain        float64 `json:"gain"`
+	GainSD      float64 `json:"gain_sd"`
+}
+
+// Detectable tells, without looking at any item, what the plan's test split could show if it were opened now.
+func (p Plan) Detectable(ctx context.Context) (Detectable, error) {
+	base, err := p.Base.Hash()
+	if err != nil {
+		return Detectable{}, err
+	}
+	before := 0
+	if _, err := os.Stat(p.Ledger); err == nil {
+		if before, err = Openings(ctx, p.Ledger, base, p.Scorer.Hash(stats.Test)); err != nil {
+			return Detectable{}, err
+		}
+	}
+	d := Detectable{Items: p.Scorer.Items(stats.Test), Opening: before + 1, Power: 0.8, Discordance: 0.2}
+	d.Alpha = stats.SpendAlpha(cmp.Or(p.Alpha, defaultAlpha), d.Opening)
+	d.Gain = stats.MinDetectable(d.Items, d.Discordance, d.Alpha, d.Power)
+	d.GainSD = stats.MinDetectableMean(d.Items, 1, d.Alpha, d.Power)
+	return d, nil
 }
 
 // withLedger opens the ledger for the moment f takes, waiting for other runs to leave it.

@@ -63,7 +63,10 @@ func (r *run) test(ctx context.Context, report *Report) error {
 		report.Generator.Reason = r.noGenerator()
 		return nil
 	}
-	opening := Opening{Base: report.Base, Test: r.plan.Scorer.Hash(stats.Test), Candidate: report.Candidate, Winners: map[string]string{}}
+	opening := Opening{
+		Base: report.Base, Test: r.plan.Scorer.Hash(stats.Test), Metric: report.Metric,
+		Candidate: report.Candidate, Winners: map[string]string{},
+	}
 	for _, s := range report.Sources {
 		opening.Winners[s.Name] = s.Winner
 	}
