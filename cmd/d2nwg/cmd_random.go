@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"d2nwg/llm"
+	"d2nwg/llm/tokenizer"
 	"d2nwg/safetensors"
 
 	"github.com/urfave/cli/v2"
@@ -19,7 +22,7 @@ func randomCommand() *cli.Command {
 		Usage:     "write a checkpoint of random weights, for tests and measurements",
 		UsageText: "d2nwg random --shape SHAPE --out DIR [flags]",
 		Description: describe("Writes a complete LLaMA checkpoint with random weights. The same flags give the same bytes.",
-			"d2nwg random --shape tiny --out /tmp/tiny", "a few thousand parameters",
+			"d2nwg random --shape tiny --out /tmp/tiny", "ten thousand parameters, with the bundled model's tokenizer",
 			"d2nwg random --shape llama-3.2-1b --dtype bf16 --out /tmp/1b --seed 7", "2.5 GB of LLaMA-3.2-1B's shape",
 			"d2nwg random --shape tiny --shard-bytes 20000 --out /tmp/sharded", "in several files with an index"),
 		Flags: []cli.Flag{
@@ -33,15 +36,23 @@ func randomCommand() *cli.Command {
 	}
 }
 
-// shapes are the architectures random knows.
-var shapes = map[string]func() llm.Config{
-	"llama-3.2-1b": llm.Llama32_1B,
-	"tiny": func() llm.Config {
-		return llm.Config{
-			VocabSize: 64, HiddenSize: 16, IntermediateSize: 32, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 4,
-			MaxPositions: 128, RMSNormEps: 1e-5, RopeTheta: 10000, TieWordEmbeddings: true, BOS: 1, EOS: []int{2},
-		}
-	},
+// randomShape is an architecture random knows, and the tokenizer.json that goes with it, if any.
+type randomShape struct {
+	config    func() llm.Config
+	tokenizer func() []byte
+}
+
+var shapes = map[string]randomShape{
+	"llama-3.2-1b": {config: llm.Llama32_1B},
+	"tiny":         {config: tinyConfig, tokenizer: tokenizer.NewASCII},
+}
+
+// tinyConfig is a LLaMA of ten thousand parameters with the printable-ASCII vocabulary.
+func tinyConfig() llm.Config {
+	return llm.Config{
+		VocabSize: 355, HiddenSize: 16, IntermediateSize: 32, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 4,
+		MaxPositions: 256, RMSNormEps: 1e-5, RopeTheta: 10000, TieWordEmbeddings: true, BOS: 1, EOS: []int{2},
+	}
 }
 
 func shapeNames() []string {
@@ -57,7 +68,7 @@ func runRandom(_ context.Context, s *session) error {
 	if _, err := s.args(); err != nil {
 		return err
 	}
-	build, ok := shapes[s.String("shape")]
+	shape, ok := shapes[s.String("shape")]
 	if !ok {
 		return usagef("no shape %q; use one of %s", s.String("shape"), strings.Join(shapeNames(), ", "))
 	}
@@ -66,11 +77,16 @@ func runRandom(_ context.Context, s *session) error {
 	if !ok {
 		return usagef("no dtype %q; use f32, f16 or bf16", s.String("dtype"))
 	}
-	cfg := build()
+	cfg := shape.config()
 	cfg.DType = dtype
 	out := s.String("out")
 	if err := llm.RandomCheckpoint(out, cfg, dtype, s.Int64("shard-bytes"), s.Uint64("seed")); err != nil {
 		return err
+	}
+	if shape.tokenizer != nil {
+		if err := os.WriteFile(filepath.Join(out, "tokenizer.json"), shape.tokenizer(), 0o644); err != nil {
+			return fmt.Errorf("writing the tokenizer: %w", err)
+		}
 	}
 	result := struct {
 		Dir        string `json:"dir"`
