@@ -33,10 +33,6 @@ func noise(rows, cols int, seed uint64) *matrix {
 	return testMatrix(rows, cols, func(int, int) float64 { return 0.02 * r.NormFloat64() })
 }
 
-func allKernels() map[string]kernels {
-	return map[string]kernels{"portable": portable, "best": bestKernels()}
-}
-
 // sameSpectrum holds singular values of the Gram matrix (ascending) against
 // gonum's SVD (descending).
 func sameSpectrum(got, want []float64) error {
@@ -67,7 +63,7 @@ func TestThroughGramAgainstSVD(t *testing.T) {
 	for _, s := range shapes {
 		cases[fmt.Sprint(s)] = noise(s[0], s[1], 3)
 	}
-	for kernel, k := range allKernels() {
+	for _, k := range available() {
 		for name, m := range cases {
 			want, err := direct(m)
 			if err != nil {
@@ -78,7 +74,7 @@ func TestThroughGramAgainstSVD(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := sameSpectrum(got, want); err != nil {
-				t.Errorf("%s %s: %v", kernel, name, err)
+				t.Errorf("%s %s: %v", k.name, name, err)
 			}
 		}
 	}
@@ -112,7 +108,7 @@ func TestKernels(t *testing.T) {
 		}
 		return x
 	}
-	for name, k := range allKernels() {
+	for _, k := range available() {
 		for _, n := range []int{lane, 5 * lane, 64 * lane} {
 			a, b, v := draw(4*n), draw(4*n), draw(n)
 			pa, pb := make([]float64, 4*n), make([]float64, 4*n)
@@ -132,7 +128,7 @@ func TestKernels(t *testing.T) {
 					want += a[i*n+t] * v[t]
 				}
 				if math.Abs(rows[i]-want) > 1e-12 {
-					t.Errorf("%s, %d: row %d gives %g, want %g", name, n, i, rows[i], want)
+					t.Errorf("%s, %d: row %d gives %g, want %g", k.name, n, i, rows[i], want)
 				}
 				for j := range 4 {
 					want = 0
@@ -140,7 +136,7 @@ func TestKernels(t *testing.T) {
 						want += a[i*n+t] * b[j*n+t]
 					}
 					if math.Abs(tile[4*i+j]-want) > 1e-12 {
-						t.Errorf("%s, %d: tile (%d, %d) is %g, want %g", name, n, i, j, tile[4*i+j], want)
+						t.Errorf("%s, %d: tile (%d, %d) is %g, want %g", k.name, n, i, j, tile[4*i+j], want)
 					}
 				}
 			}

@@ -10,6 +10,7 @@ const quad = 4 * lane
 // kernels are the inner loops. All lengths are multiples of lane. For one
 // machine their results don't depend on how work is split.
 type kernels struct {
+	name string
 	// tile computes the 16 dot products of 4 rows with 4 rows, c[4i+j] = aᵢ·bⱼ.
 	// a and b are packed: 8 elements of each of the 4 rows, the next 8, …
 	tile func(c *[16]float64, a, b []float64)
@@ -18,7 +19,10 @@ type kernels struct {
 }
 
 // portable are the kernels in plain Go.
-var portable = kernels{tile: tilePortable, rows4: rows4Portable}
+func portable() kernels { return kernels{"go", tilePortable, rows4Portable} }
+
+// bestKernels returns the fastest kernels of this machine.
+func bestKernels() kernels { return available()[0] }
 
 func tilePortable(c *[16]float64, a, b []float64) {
 	clear(c[:])

@@ -4,16 +4,16 @@ package spectrum
 
 import "simd/archsimd"
 
-// bestKernels returns the fastest kernels of this machine.
-func bestKernels() kernels {
-	switch {
-	case archsimd.X86.AVX512():
-		return kernels{tile: tile512, rows4: rows4of512}
-	case archsimd.X86.AVX2() && archsimd.X86.FMA():
-		return kernels{tile: tile256, rows4: rows4of256}
-	default:
-		return portable
+// available returns the kernels that this machine can run, the fastest first.
+func available() []kernels {
+	var ks []kernels
+	if archsimd.X86.AVX512() {
+		ks = append(ks, kernels{"avx512", tile512, rows4of512})
 	}
+	if archsimd.X86.AVX2() && archsimd.X86.FMA() {
+		ks = append(ks, kernels{"avx2", tile256, rows4of256})
+	}
+	return append(ks, portable())
 }
 
 // sum8 adds the lanes of x.

@@ -7,11 +7,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"sort"
 	"strings"
 	"testing"
 
+	"gonum.org/v1/gonum/mat"
 	"pgregory.net/rapid"
 
 	"d2nwg/internal/progress"
@@ -137,23 +137,23 @@ func openCheckpoint(t testing.TB, dir string) *llm.Checkpoint {
 	return c
 }
 
-// TestRankFindsPlanted: noise with one strong direction planted into some
-// layers ranks those first, whatever dtype the weights are stored in.
-func TestRankFindsPlanted(t *testing.T) {
+// TestRankPlanted: low rank planted into noise, in every dtype, ranked as an
+// SVD of the decoded values and the reference formula rank it.
+func TestRankPlanted(t *testing.T) {
 	random := filepath.Join(t.TempDir(), "random")
 	if err := llm.RandomCheckpoint(random, config(), safetensors.F32, 0, 3); err != nil {
 		t.Fatal(err)
 	}
 	base := openCheckpoint(t, random)
-	planted := []string{"model.layers.3.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight", "model.layers.4.self_attn.v_proj.weight"}
 	for _, dt := range []safetensors.DType{safetensors.F32, safetensors.BF16, safetensors.F16, safetensors.F8E4M3} {
 		dir := filepath.Join(t.TempDir(), "planted")
 		err := llm.WriteCheckpoint(dir, config(), dt, func(name string) ([]float32, error) {
 			w, err := base.Float32(name)
-			if slices.Contains(planted, name) {
-				info, _ := base.Tensor(name)
+			info, _ := base.Tensor(name)
+			_, layer, _ := llm.ParseName(name)
+			for r := range layer { // rank and strength grow with the layer
 				for i := range w {
-					w[i] += 0.05 * float32(1-2*(i/info.Shape[1]%2)) // rank 1
+					w[i] += 0.03 * float32(math.Cos(float64((r+1)*(i/info.Shape[len(info.Shape)-1]))))
 				}
 			}
 			return w, err
@@ -161,25 +161,45 @@ func TestRankFindsPlanted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var events []progress.Event
-		layers, err := Rank(context.Background(), openCheckpoint(t, dir), 25, func(e progress.Event) { events = append(events, e) })
+		checkRanking(t, openCheckpoint(t, dir))
+	}
+}
+
+func checkRanking(t *testing.T, c *llm.Checkpoint) {
+	t.Helper()
+	var events []progress.Event
+	layers, err := Rank(context.Background(), c, 40, func(e progress.Event) { events = append(events, e) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(layers) != 7*5+2 || len(events) != len(layers)+1 || events[len(layers)].Done != int64(len(layers)) {
+		t.Errorf("%d layers, %d events", len(layers), len(events))
+	}
+	snr := map[string]float64{}
+	for i, l := range layers {
+		w, err := c.Float32(l.Tensor)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(layers) != 7*5+2 || len(events) != len(layers)+1 || events[len(layers)].Done != int64(len(layers)) {
-			t.Errorf("%d layers, %d events", len(layers), len(events))
+		dense := mat.NewDense(l.Shape[0], l.Shape[1], nil)
+		dense.Apply(func(i, j int, _ float64) float64 { return float64(w[i*l.Shape[1]+j]) }, dense)
+		var svd mat.SVD
+		if !svd.Factorize(dense, mat.SVDNone) {
+			t.Fatal(l.Tensor)
 		}
-		for _, l := range layers {
-			if first := l.Rank == 1; l.Selected != first { // int(5·25/100) = 1
-				t.Errorf("%s: rank %d, selected %v", l.Tensor, l.Rank, l.Selected)
-			}
-			module, layer, _ := llm.ParseName(l.Tensor)
-			if module != l.Module || layer != l.Layer || len(l.Shape) != 2 {
-				t.Errorf("%+v", l)
-			}
-			if slices.Contains(planted, l.Tensor) && !l.Selected {
-				t.Errorf("%s: %s has rank %d, SNR %g", dt, l.Tensor, l.Rank, l.SNR)
-			}
+		snr[l.Tensor], _ = reference(svd.Values(nil), l.Shape[0], l.Shape[1])
+		if l.SNR != snr[l.Tensor] && math.Abs(l.SNR-snr[l.Tensor]) > 1e-9*l.SNR {
+			t.Errorf("%s: SNR %g, want %g", l.Tensor, l.SNR, snr[l.Tensor])
+		}
+		module, layer, _ := llm.ParseName(l.Tensor)
+		if module != l.Module || layer != l.Layer {
+			t.Errorf("%+v", l)
+		}
+		if l.Selected != (l.Rank <= 2 && layer >= 0 || l.Rank == 1) { // int(5·40/100) = 2, int(1·40/100) = 0
+			t.Errorf("%s: rank %d, selected %v", l.Tensor, l.Rank, l.Selected)
+		}
+		if i > 0 && layers[i-1].Module == l.Module && snr[layers[i-1].Tensor] < snr[l.Tensor] {
+			t.Errorf("%s stands before %s", layers[i-1].Tensor, l.Tensor)
 		}
 	}
 }
