@@ -39,12 +39,41 @@ func (s *session) args(names ...string) ([]string, error) { return positional(s.
 // action turns a command's body into what urfave/cli calls. Global flags are read wherever they stood.
 func action(body func(ctx context.Context, s *session) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		s := &session{Context: c, In: c.App.Reader, UI: ui.New(ui.Options{
+		s := &session{Context: c, In: &contextReader{c.Context, c.App.Reader}, UI: ui.New(ui.Options{
 			Out: c.App.Writer, Err: c.App.ErrWriter,
 			JSON: c.Bool("json"), Quiet: c.Bool("quiet"), Progress: c.Bool("progress"),
 		})}
 		defer s.UI.Close()
 		return body(c.Context, s)
+	}
+}
+
+// contextReader ends a blocked Read when its context does, so that an interrupt is heard while a command
+// waits for input.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	buf := make([]byte, len(p)) // p belongs to the caller again once this Read has returned
+	done := make(chan result, 1)
+	go func() {
+		n, err := c.r.Read(buf)
+		done <- result{n, err}
+	}()
+	select {
+	case <-c.ctx.Done():
+		return 0, c.ctx.Err()
+	case r := <-done:
+		return copy(p, buf[:r.n]), r.err
 	}
 }
 
