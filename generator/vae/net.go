@@ -17,7 +17,7 @@ const latentSide = 16
 // mean squared error of the values before the padding, and the mean KL divergence of a token.
 func (m *Model) loss(s *optim.Scope, in []*graph.Node) []*graph.Node {
 	x, arch, valid, noise := in[0], in[1], in[2], in[3]
-	mean, logvar := m.encode(s, x, arch)
+	mean, logvar := m.encode(s, x, arch, true)
 	z := graph.Add(mean, graph.Mul(noise, graph.Exp(graph.MulScalar(logvar, 0.5))))
 	diff := graph.Sub(m.decode(s, []*graph.Node{z, arch})[0], x)
 	mask := graph.ConvertDType(graph.LessThan(graph.IotaLike(x, 1), graph.BroadcastToDims(valid, x.Shape().Dimensions...)), x.DType())
@@ -40,20 +40,24 @@ func (m *Model) loss(s *optim.Scope, in []*graph.Node) []*graph.Node {
 }
 
 func (m *Model) encodeMean(s *optim.Scope, in []*graph.Node) []*graph.Node {
-	mean, _ := m.encode(s, in[0], in[1])
+	mean, _ := m.encode(s, in[0], in[1], false)
 	return []*graph.Node{mean}
 }
 
-// encode gives the mean and the log variance, (rows, latent) each, of the posterior of x.
-func (m *Model) encode(s *optim.Scope, x, arch *graph.Node) (mean, logvar *graph.Node) {
+// encode gives the mean and, if variance is wanted, the log variance, (rows, latent) each, of the posterior of x. The graph of inference
+// holds no node without a use: the go backend fails on them.
+func (m *Model) encode(s *optim.Scope, x, arch *graph.Node, variance bool) (mean, logvar *graph.Node) {
 	s = s.In("enc")
 	if m.cfg.Kind == Conv {
-		return m.convEncode(s, x, arch)
+		return m.convEncode(s, x, arch, variance)
 	}
 	embed := m.embed(s, arch)
 	h := m.trunk(s, nn.Dense(s, "in", x, m.cfg.Hidden, 1), embed)
 	mean = graph.Add(m.linear(s, x, m.cfg.Latent), nn.Dense(s, "mean", h, m.cfg.Latent, 0.01))
-	return mean, graph.ClipScalar(graph.AddScalar(nn.Dense(s, "logvar", h, m.cfg.Latent, 0.01), -5), -20, 10)
+	if variance {
+		logvar = graph.ClipScalar(graph.AddScalar(nn.Dense(s, "logvar", h, m.cfg.Latent, 0.01), -5), -20, 10)
+	}
+	return mean, logvar
 }
 
 // decode gives the values (rows, chunk) of in = z (rows, latent), arch (rows, arch).
@@ -103,7 +107,7 @@ func (m *Model) linear(s *optim.Scope, x *graph.Node, out int) *graph.Node {
 func (m *Model) side() int { return int(math.Sqrt(float64(m.shape.ChunkLen))) }
 
 // convEncode folds x to a picture and halves it until its side is 16.
-func (m *Model) convEncode(s *optim.Scope, x, arch *graph.Node) (mean, logvar *graph.Node) {
+func (m *Model) convEncode(s *optim.Scope, x, arch *graph.Node, variance bool) (mean, logvar *graph.Node) {
 	embed := m.embed(s, arch)
 	side := m.side()
 	c := m.cfg.Hidden
@@ -120,10 +124,13 @@ func (m *Model) convEncode(s *optim.Scope, x, arch *graph.Node) (mean, logvar *g
 		h = nn.Down(l, "down", h, c)
 	}
 	h = nn.SiLU(nn.GroupNorm(s, "norm", h, 8))
-	n := m.rows * latentSide * latentSide
-	parts := nn.Split(graph.Reshape(nn.Conv3(s, "moments", h, 2*m.cfg.Latent, 1), n, 2*m.cfg.Latent), 2)
-	mean = graph.Reshape(parts[0], m.rows, m.LatentLen())
-	return mean, graph.Reshape(graph.ClipScalar(parts[1], -30, 20), m.rows, m.LatentLen())
+	flat := func(name string) *graph.Node {
+		return graph.Reshape(nn.Conv3(s, name, h, m.cfg.Latent, 1), m.rows, m.LatentLen())
+	}
+	if variance {
+		logvar = graph.ClipScalar(flat("logvar"), -30, 20)
+	}
+	return flat("mean"), logvar
 }
 
 // convDecode is the mirror of convEncode.
