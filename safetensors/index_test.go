@@ -2,6 +2,7 @@ package safetensors
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,6 +68,14 @@ func TestHostileIndexes(t *testing.T) {
 			continue
 		}
 		checkRefusal(t, h, path, err)
+		if h.rule == RuleShardName && strings.HasPrefix(h.name, "shard") {
+			var name struct {
+				Shards map[string]string `json:"weight_map"`
+			}
+			if err := json.Unmarshal(h.file, &name); err != nil || CheckShardName(name.Shards["t"]) == nil {
+				t.Errorf("%s: CheckShardName accepts it (%v)", h.name, err)
+			}
+		}
 		if limit := uint64(len(h.file)) + 64<<10; used > limit {
 			t.Errorf("%s: %d bytes allocated for a file of %d", h.name, used, len(h.file))
 		}
@@ -107,6 +116,9 @@ func TestIndexRoundTrip(t *testing.T) {
 	again, err := ReadIndex(path)
 	if err != nil || !reflect.DeepEqual(ix, again) {
 		t.Errorf("got %+v, %v, want %+v", again, err, ix)
+	}
+	if err := CheckShardName(ShardName(1, 2)); err != nil {
+		t.Error(err)
 	}
 	if got, want := again.Files(), []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}; !slices.Equal(got, want) {
 		t.Errorf("files %v, want %v", got, want)

@@ -179,3 +179,18 @@ func TestOpenHugeData(t *testing.T) {
 		t.Errorf("%d bytes, %v, %d allocated", len(b), err, used)
 	}
 }
+
+// TestErrorText keeps errors on one line and short, whatever the names in them.
+func TestErrorText(t *testing.T) {
+	e := broken(RuleHole, "there is a hole")
+	e.Path, e.Tensor = "a\nb", strings.Repeat("é", 60)
+	want := `bad checkpoint "a\nb", tensor "` + strings.Repeat("é", 50) + `"…: there is a hole (rule: tensors lie back to back, ` +
+		`from offset 0); write the file again with a safetensors library`
+	if got := e.Error(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	e.Tensor = "x" + e.Tensor // the cut must not fall inside a character
+	if got := e.Error(); !strings.Contains(got, `"x`+strings.Repeat("é", 49)+`"…`) {
+		t.Errorf("got %s", got)
+	}
+}

@@ -8,8 +8,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
 	"unicode/utf8"
+
+	"pgregory.net/rapid"
 )
 
 // member is one key of a JSON object; a slice of them keeps order and duplicates, which a map would lose.
@@ -197,7 +198,7 @@ func covers(infos []Info, n int64) bool {
 }
 
 // checkAgainstReference compares parse with the second reader, and what it accepts with what Layout makes of it.
-func checkAgainstReference(t *testing.T, file []byte) {
+func checkAgainstReference(t rapid.TB, file []byte) {
 	t.Helper()
 	head, bad := parse(file)
 	if strings.Contains(strings.ToLower(string(file)), `\ud`) {

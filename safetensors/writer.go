@@ -171,21 +171,24 @@ func Write(path string, metadata map[string]string, tensors []Source) error {
 	if err != nil {
 		return err
 	}
-	return writeAtomic(path, func(f *os.File) error {
-		if _, err := f.Write(head); err != nil {
-			return err
+	return writeAtomic(path, func(f *os.File) error { return stream(f, head, infos, tensors) })
+}
+
+// stream writes a whole file to w, holding each source to the size that the header gives it.
+func stream(w io.Writer, head []byte, infos []Info, tensors []Source) error {
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	for i, t := range tensors {
+		b := &bounded{w: w, left: infos[i].Size}
+		if err := t.WriteTo(b); err != nil {
+			return fmt.Errorf("tensor %s: %w", quote(t.Name), err)
 		}
-		for i, t := range tensors {
-			w := &bounded{w: f, left: infos[i].Size}
-			if err := t.WriteTo(w); err != nil {
-				return fmt.Errorf("tensor %s: %w", quote(t.Name), err)
-			}
-			if w.left != 0 {
-				return fmt.Errorf("tensor %s: its source wrote %d bytes too few of %d", quote(t.Name), w.left, infos[i].Size)
-			}
+		if b.left != 0 {
+			return fmt.Errorf("tensor %s: its source wrote %d bytes too few of %d", quote(t.Name), b.left, infos[i].Size)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // layoutSources is Layout for sources; path is named in the error.
