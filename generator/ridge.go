@@ -73,7 +73,12 @@ func fitRidge(x []float32, cond int, z []float32, sets int) (*ridge, error) {
 	if !math.IsInf(r.Lambda, 1) {
 		var dual, half mat.Dense
 		half.Mul(u.T(), latents)
-		half.Apply(func(i, _ int, v float64) float64 { return v / (max(values[i], 0) + r.Lambda) }, &half)
+		half.Apply(func(i, _ int, v float64) float64 {
+			if values[i] <= 1e-10*values[sets-1] {
+				return 0 // conditions have no part in this direction: it predicts nothing, and 1/λ of it would only cost digits
+			}
+			return v / (values[i] + r.Lambda)
+		}, &half)
 		dual.Mul(&u, &half)
 		r.dual = toFloat32(dual.RawMatrix().Data)
 	}
