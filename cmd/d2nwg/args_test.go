@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"d2nwg/cmd/internal/recipe"
 	"d2nwg/safetensors"
 
 	"github.com/urfave/cli/v2"
@@ -133,6 +134,7 @@ func TestExitCodes(t *testing.T) {
 		want int
 	}{
 		{nil, 0}, {errors.New("x"), 1}, {usagef("x"), 2}, {fmt.Errorf("a: %w", usagef("x")), 2},
+		{fmt.Errorf("r.yaml:3: %w: x", recipe.ErrInvalid), 2},
 		{fmt.Errorf("%w: 3 of 4", errPartial), 3}, {fmt.Errorf("a: %w", errNoImprovement), 4},
 		{&fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}, 10},
 		{fmt.Errorf("x: %w", safetensors.ErrFormat), 11},

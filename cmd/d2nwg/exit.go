@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"d2nwg/cmd/internal/recipe"
 	"d2nwg/safetensors"
 )
 
@@ -50,7 +51,7 @@ func exitCode(err error) int {
 		return codeOK
 	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
 		return codeInterrupted
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, recipe.ErrInvalid):
 		return codeUsage
 	case errors.Is(err, errPartial):
 		return codePartial
