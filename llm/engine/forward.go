@@ -182,18 +182,18 @@ func (m *Model) attendRow(layer int, seg *segment, i int, q, scores []float32) {
 	dim, kn, group := c.HeadDim, c.KVHeads*c.HeadDim, c.Heads/c.KVHeads
 	own := seg.kv(layer)
 	before, here := seg.parent.keys(), seg.past+i+1
+	var shared kv
 	for h := range c.Heads {
 		x := q[h*dim : (h+1)*dim]
 		at := h / group * dim // of the head's keys and values
 		if before > 0 {
-			m.k.keys(scores, x, seg.parent.kv(layer).k[at*seg.parent.cap:], seg.parent.cap, before)
+			shared = seg.parent.kv(layer)
+			m.k.keys(scores, x, shared.k[at*seg.parent.cap:], seg.parent.cap, before)
+			shared.v = shared.v[at:]
 		}
 		m.k.keys(scores[before:], x, own.k[at*seg.cap:], seg.cap, here)
-		m.k.softmax(scores, before+here)
-		if before > 0 {
-			m.k.values(x, scores[:before], seg.parent.kv(layer).v[at:], kn, false)
-		}
-		m.k.values(x, scores[before:before+here], own.v[at:], kn, before > 0)
+		scale := m.k.softmax(scores, before+here)
+		m.k.values(x, scores[:before+here], shared.v, before, own.v[at:], kn, scale)
 	}
 }
 

@@ -20,11 +20,13 @@ type kernels struct {
 	// multiple of keyBlock.
 	keys func(s, q, kt []float32, stride, n int)
 
-	// softmax turns the first n values of s into probabilities. It may write up to the next multiple of keyBlock.
-	softmax func(s []float32, n int)
+	// softmax sets s[j] = exp(s[j] − max s) for j < n and returns 1 / Σ s[j]. It may write up to the next multiple of
+	// keyBlock.
+	softmax func(s []float32, n int) float32
 
-	// values sets out[d] = Σ_j p[j]·v[j·stride+d], or adds it to out, in order of j.
-	values func(out, p, v []float32, stride int, add bool)
+	// values sets out[d] = scale · Σ_j p[j]·v[j·stride+d], where the rows of the first n keys are in v and those of the
+	// others in w. The sum doesn't depend on where n cuts.
+	values func(out, p, v []float32, n int, w []float32, stride int, scale float32)
 
 	// max returns the largest value of x, -Inf for none.
 	max func(x []float32) float32

@@ -158,7 +158,7 @@ func keys256(s, q, kt []float32, stride, n int) {
 	archsimd.ClearAVXUpperBits()
 }
 
-func softmax256(s []float32, n int) {
+func softmax256(s []float32, n int) float32 {
 	padded := roundUp(n, 8)
 	s = s[:padded]
 	for j := n; j < padded; j++ {
@@ -171,28 +171,44 @@ func softmax256(s []float32, n int) {
 		e.StoreSlice(s[j:])
 		sum = sum.Add(e)
 	}
-	scale := archsimd.BroadcastFloat32x8(1 / sum8(sum))
-	for j := 0; j < padded; j += 8 {
-		archsimd.LoadFloat32x8Slice(s[j:]).Mul(scale).StoreSlice(s[j:])
-	}
+	total := sum8(sum)
 	archsimd.ClearAVXUpperBits()
+	return 1 / total
 }
 
-func values256(out, p, v []float32, stride int, add bool) {
+func values256(out, p, v []float32, n int, w []float32, stride int, scale float32) {
 	d := 0
 	for ; d+8 <= len(out); d += 8 {
-		var sum f32x8
-		if add {
-			sum = archsimd.LoadFloat32x8Slice(out[d:])
+		var s0, s1, s2, s3 f32x8
+		for j := 0; j < len(p); {
+			rows := valueRow(v, n, w, stride, j)[d:]
+			if j%4 == 0 && (j+4 <= n || j >= n && j+4 <= len(p)) {
+				x := p[j : j+4]
+				s0 = archsimd.BroadcastFloat32x8(x[0]).MulAdd(archsimd.LoadFloat32x8Slice(rows), s0)
+				s1 = archsimd.BroadcastFloat32x8(x[1]).MulAdd(archsimd.LoadFloat32x8Slice(rows[stride:]), s1)
+				s2 = archsimd.BroadcastFloat32x8(x[2]).MulAdd(archsimd.LoadFloat32x8Slice(rows[2*stride:]), s2)
+				s3 = archsimd.BroadcastFloat32x8(x[3]).MulAdd(archsimd.LoadFloat32x8Slice(rows[3*stride:]), s3)
+				j += 4
+				continue
+			}
+			x, y := archsimd.BroadcastFloat32x8(p[j]), archsimd.LoadFloat32x8Slice(rows)
+			switch j % 4 {
+			case 0:
+				s0 = x.MulAdd(y, s0)
+			case 1:
+				s1 = x.MulAdd(y, s1)
+			case 2:
+				s2 = x.MulAdd(y, s2)
+			default:
+				s3 = x.MulAdd(y, s3)
+			}
+			j++
 		}
-		for j, x := range p {
-			sum = archsimd.BroadcastFloat32x8(x).MulAdd(archsimd.LoadFloat32x8Slice(v[j*stride+d:]), sum)
-		}
-		sum.StoreSlice(out[d:])
+		s0.Add(s1).Add(s2.Add(s3)).Mul(archsimd.BroadcastFloat32x8(scale)).StoreSlice(out[d:])
 	}
 	archsimd.ClearAVXUpperBits()
 	if d < len(out) {
-		valuesPortable(out[d:], p, v[d:], stride, add)
+		valuesPortable(out[d:], p, v[min(d, len(v)):], n, w[d:], stride, scale)
 	}
 }
 

@@ -169,7 +169,7 @@ func keys512(s, q, kt []float32, stride, n int) {
 	archsimd.ClearAVXUpperBits()
 }
 
-func softmax512(s []float32, n int) {
+func softmax512(s []float32, n int) float32 {
 	padded := roundUp(n, 16)
 	s = s[:padded]
 	for j := n; j < padded; j++ {
@@ -182,28 +182,45 @@ func softmax512(s []float32, n int) {
 		e.StoreSlice(s[j:])
 		sum = sum.Add(e)
 	}
-	scale := archsimd.BroadcastFloat32x16(1 / sum512(sum))
-	for j := 0; j < padded; j += 16 {
-		archsimd.LoadFloat32x16Slice(s[j:]).Mul(scale).StoreSlice(s[j:])
-	}
+	total := sum512(sum)
 	archsimd.ClearAVXUpperBits()
+	return 1 / total
 }
 
-func values512(out, p, v []float32, stride int, add bool) {
+// values512 keeps four sums, of every fourth key each, since one chain of fused multiply-adds would wait for itself.
+func values512(out, p, v []float32, n int, w []float32, stride int, scale float32) {
 	d := 0
 	for ; d+16 <= len(out); d += 16 {
-		var sum f32x16
-		if add {
-			sum = archsimd.LoadFloat32x16Slice(out[d:])
+		var s0, s1, s2, s3 f32x16
+		for j := 0; j < len(p); {
+			rows := valueRow(v, n, w, stride, j)[d:]
+			if j%4 == 0 && (j+4 <= n || j >= n && j+4 <= len(p)) {
+				x := p[j : j+4]
+				s0 = archsimd.BroadcastFloat32x16(x[0]).MulAdd(archsimd.LoadFloat32x16Slice(rows), s0)
+				s1 = archsimd.BroadcastFloat32x16(x[1]).MulAdd(archsimd.LoadFloat32x16Slice(rows[stride:]), s1)
+				s2 = archsimd.BroadcastFloat32x16(x[2]).MulAdd(archsimd.LoadFloat32x16Slice(rows[2*stride:]), s2)
+				s3 = archsimd.BroadcastFloat32x16(x[3]).MulAdd(archsimd.LoadFloat32x16Slice(rows[3*stride:]), s3)
+				j += 4
+				continue
+			}
+			x, y := archsimd.BroadcastFloat32x16(p[j]), archsimd.LoadFloat32x16Slice(rows)
+			switch j % 4 {
+			case 0:
+				s0 = x.MulAdd(y, s0)
+			case 1:
+				s1 = x.MulAdd(y, s1)
+			case 2:
+				s2 = x.MulAdd(y, s2)
+			default:
+				s3 = x.MulAdd(y, s3)
+			}
+			j++
 		}
-		for j, x := range p {
-			sum = archsimd.BroadcastFloat32x16(x).MulAdd(archsimd.LoadFloat32x16Slice(v[j*stride+d:]), sum)
-		}
-		sum.StoreSlice(out[d:])
+		s0.Add(s1).Add(s2.Add(s3)).Mul(archsimd.BroadcastFloat32x16(scale)).StoreSlice(out[d:])
 	}
 	archsimd.ClearAVXUpperBits()
 	if d < len(out) {
-		values256(out[d:], p, v[d:], stride, add)
+		values256(out[d:], p, v[min(d, len(v)):], n, w[d:], stride, scale)
 	}
 }
 

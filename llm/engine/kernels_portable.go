@@ -68,7 +68,7 @@ func keysPortable(s, q, kt []float32, stride, n int) {
 	}
 }
 
-func softmaxPortable(s []float32, n int) {
+func softmaxPortable(s []float32, n int) float32 {
 	s = s[:n]
 	top := maxPortable(s)
 	sum := float32(0)
@@ -76,22 +76,27 @@ func softmaxPortable(s []float32, n int) {
 		s[j] = exp(v - top)
 		sum += s[j]
 	}
-	scale := 1 / sum
-	for j := range s {
-		s[j] *= scale
-	}
+	return 1 / sum
 }
 
-func valuesPortable(out, p, v []float32, stride int, add bool) {
-	if !add {
-		clear(out)
-	}
+func valuesPortable(out, p, v []float32, n int, w []float32, stride int, scale float32) {
+	clear(out)
 	for j, x := range p {
-		row := v[j*stride : j*stride+len(out)]
-		for d, y := range row {
+		for d, y := range valueRow(v, n, w, stride, j)[:len(out)] {
 			out[d] += float32(x * y)
 		}
 	}
+	for d := range out {
+		out[d] *= scale
+	}
+}
+
+// valueRow returns the values of key j on, of which the first n are in v, the others in w.
+func valueRow(v []float32, n int, w []float32, stride, j int) []float32 {
+	if j < n {
+		return v[j*stride:]
+	}
+	return w[(j-n)*stride:]
 }
 
 func maxPortable(x []float32) float32 {
