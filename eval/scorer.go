@@ -61,8 +61,10 @@ func NewScorer(model *engine.Model, tok tokenizer.Tokenizer, data *Dataset, opt 
 	switch {
 	case opt.Metric != Exact && opt.Metric != Margin && opt.Metric != BitsPerByte:
 		return nil, fmt.Errorf("there is no metric %q; use %s, %s or %s", opt.Metric, Exact, Margin, BitsPerByte)
-	case text != (opt.Metric == BitsPerByte):
-		return nil, fmt.Errorf("%s: %s is for %s", data.Name, opt.Metric, map[bool]string{true: "documents", false: "questions"}[!text])
+	case text && opt.Metric != BitsPerByte:
+		return nil, fmt.Errorf("%s holds text, which is scored by %s, not %s", data.Name, BitsPerByte, opt.Metric)
+	case !text && opt.Metric == BitsPerByte:
+		return nil, fmt.Errorf("%s holds questions, which are scored by %s or %s, not %s", data.Name, Exact, Margin, opt.Metric)
 	case tok.VocabSize() > model.Config().VocabSize:
 		return nil, fmt.Errorf("the tokenizer has %d tokens, the model %d: they don't belong together", tok.VocabSize(), model.Config().VocabSize)
 	}
@@ -99,9 +101,6 @@ func (s *Scorer) Items(split stats.Split) int { return s.data.Items(split) }
 
 // Hash identifies a split's items.
 func (s *Scorer) Hash(split stats.Split) string { return s.data.Hash(split) }
-
-// Data returns the data set scored on.
-func (s *Scorer) Data() *Dataset { return s.data }
 
 // Score scores a variant of the base on a split, item by item. A candidate whose logits are not finite gets the worst
 // score everywhere instead of an error.

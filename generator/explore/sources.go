@@ -3,6 +3,7 @@ package explore
 import (
 	"cmp"
 	"context"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -99,11 +100,9 @@ func (b builder) source(name string, f func(ctx context.Context, i int, r *rand.
 }
 
 func nameSeed(name string) uint64 {
-	var h uint64 = 14695981039346656037 // FNV-1a
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 1099511628211
-	}
-	return h
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return h.Sum64()
 }
 
 // reference is whose norms the noise gets: the generator's proposal of the same number, or a relative's.
