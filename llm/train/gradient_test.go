@@ -234,7 +234,7 @@ func gradients(t *testing.T, backend *compute.Backend, cfg llm.Config, w Weights
 	t.Helper()
 	lay := fullLayout(cfg)
 	r := &run{opt: Options{Backend: backend}, cfg: cfg, data: make([]Data, 1), layout: lay, bind: lay.bindFull}
-	p, err := compile(backend, "gradients", func(g *graph.Graph) []*node {
+	p, err := backend.Compile("gradients", func(g *graph.Graph) []*node {
 		params := graph.Parameter(g, "params", shapes.Make(dtypes.Float32, 1, lay.size))
 		loss, grad := r.lossAndGradient(map[string]*node{}, params, newInputs(g, cfg, b.Rows, b.Len))
 		return []*node{loss, grad}
@@ -242,7 +242,7 @@ func gradients(t *testing.T, backend *compute.Backend, cfg llm.Config, w Weights
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer p.Close()
 	flat, err := lay.flatten(w)
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +256,7 @@ func gradients(t *testing.T, backend *compute.Backend, cfg llm.Config, w Weights
 		t.Fatal(err)
 	}
 	defer release(in)
-	out, err := p.run(in)
+	out, err := p.Run(in)
 	if err != nil {
 		t.Fatal(err)
 	}

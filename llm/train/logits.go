@@ -31,7 +31,7 @@ func LogitsFor(ctx context.Context, cfg llm.Config, weights Weights, batch *pack
 	if err != nil {
 		return nil, err
 	}
-	p, err := compile(backend, "logits", func(g *graph.Graph) []*node {
+	p, err := backend.Compile("logits", func(g *graph.Graph) []*node {
 		params := graph.Parameter(g, "params", shapes.Make(dtypes.Float32, 1, lay.size))
 		in := newInputs(g, cfg, batch.Rows, batch.Len)
 		n := newNet(cfg, 1, in)
@@ -42,13 +42,13 @@ func LogitsFor(ctx context.Context, cfg llm.Config, weights Weights, batch *pack
 	if err != nil {
 		return nil, err
 	}
-	defer p.close()
+	defer p.Close()
 	buffers, err := upload(backend.GoMLX(), append([]array{floats(flat, 1, lay.size)}, arrays...))
 	if err != nil {
 		return nil, err
 	}
 	defer release(buffers)
-	out, err := p.run(buffers)
+	out, err := p.Run(buffers)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
+	"d2nwg/internal/compute"
 	"d2nwg/internal/progress"
 	"d2nwg/llm"
 	"d2nwg/llm/pack"
@@ -62,7 +63,7 @@ func (r *run) train(ctx context.Context) ([][]float32, Log, error) {
 	if err != nil {
 		return done(err)
 	}
-	defer step.close()
+	defer step.Close()
 	return done(r.loop(ctx, step, first))
 }
 
@@ -89,8 +90,8 @@ func perStep(flat []float32, groups int) [][]float64 {
 
 // compile makes the graph of a whole step. Its parameters are params, m, v (groups, size each), the step's numbers, the frozen tensors,
 // the batch; its outputs the new params, m, v, the losses and the gradient's norms (groups each).
-func (r *run) compile(rows, length int) (*program, error) {
-	return compile(r.opt.Backend, "train_step", func(g *graph.Graph) []*node {
+func (r *run) compile(rows, length int) (*compute.Program, error) {
+	return r.opt.Backend.Compile("train_step", func(g *graph.Graph) []*node {
 		vector := shapes.Make(dtypes.Float32, r.groups(), r.layout.size)
 		params, m, v := graph.Parameter(g, "params", vector), graph.Parameter(g, "m", vector), graph.Parameter(g, "v", vector)
 		h := newHyper(graph.Parameter(g, "hyper", shapes.Make(dtypes.Float32, hyperSize)))
@@ -140,7 +141,7 @@ func (r *run) fetch(step int) (feed, error) {
 }
 
 // loop runs the steps. The state stays in the backend; the next batch is made while a step runs.
-func (r *run) loop(ctx context.Context, step *program, next feed) (err error) {
+func (r *run) loop(ctx context.Context, step *compute.Program, next feed) (err error) {
 	backend := r.opt.Backend.GoMLX()
 	width := r.groups() * r.layout.size
 	vector := []int{r.groups(), r.layout.size}
@@ -214,7 +215,7 @@ func (r *run) prepare(step int) <-chan prepared {
 }
 
 // advance runs one step and returns the new state; the old one is released.
-func (r *run) advance(step *program, held, fixed []gomlx.Buffer, batch feed, i int) ([]gomlx.Buffer, error) {
+func (r *run) advance(step *compute.Program, held, fixed []gomlx.Buffer, batch feed, i int) ([]gomlx.Buffer, error) {
 	t := float64(i + 1)
 	numbers := []float32{
 		float32(r.opt.rate(i)),
@@ -227,7 +228,7 @@ func (r *run) advance(step *program, held, fixed []gomlx.Buffer, batch feed, i i
 	}
 	defer release(fresh)
 	in := slices.Concat(held, fresh[:1], fixed, fresh[1:])
-	out, err := step.run(in)
+	out, err := step.Run(in)
 	if err != nil {
 		return held, err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
-	"d2nwg/internal/compute"
 	"d2nwg/llm"
 	"d2nwg/llm/pack"
 )
@@ -157,33 +156,3 @@ func (f *feeder) angles(position int) []float32 {
 	}
 	return f.table[position]
 }
-
-// program is a compiled graph.
-type program struct {
-	backend *compute.Backend
-	graph   *graph.Graph
-}
-
-// compile builds a graph with build, which returns its outputs, and compiles it.
-func compile(b *compute.Backend, name string, build func(g *graph.Graph) []*node) (*program, error) {
-	p := &program{backend: b}
-	err := compute.Safe("train: build graph "+name, func() error {
-		p.graph = graph.NewGraph(b.GoMLX(), name)
-		return p.graph.Compile(build(p.graph)...)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// run executes the graph; the inputs stay the caller's.
-func (p *program) run(in []gomlx.Buffer) (out []gomlx.Buffer, err error) {
-	err = compute.Safe("train: run graph on "+p.backend.Name, func() (err error) {
-		out, err = p.graph.Executable().Execute(in, nil, 0)
-		return err
-	})
-	return out, err
-}
-
-func (p *program) close() { p.graph.Finalize() }
