@@ -102,6 +102,9 @@ func (s *Scorer) Items(split stats.Split) int { return s.data.Items(split) }
 // Hash identifies a split's items.
 func (s *Scorer) Hash(split stats.Split) string { return s.data.Hash(split) }
 
+// Data returns the data set scored on. It must not be changed.
+func (s *Scorer) Data() *Dataset { return s.data }
+
 // Score scores a variant of the base on a split, item by item. A candidate whose logits are not finite gets the worst
 // score everywhere instead of an error.
 func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (stats.Scores, error) {

@@ -19,6 +19,7 @@ func commands() []*cli.Command {
 		spectrumCommand(),
 		runsCommand(),
 		tasksCommand(),
+		pretrainCommand(),
 		randomCommand(),
 		doctorCommand(),
 		completionCommand(),

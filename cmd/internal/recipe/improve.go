@@ -1,0 +1,174 @@
+package recipe
+
+import (
+	"slices"
+
+	"d2nwg/eval"
+	"d2nwg/eval/procedural"
+	"d2nwg/generator"
+)
+
+// Bundled names what ships with d2nwg: the small base model, and its relatives.
+const Bundled = "bundled"
+
+// Prompt forms of a mix.
+const (
+	Bare      = "bare"
+	Described = "described"
+)
+
+// Improve is the recipe of one run of `d2nwg improve`: everything that decides its outcome, and nothing else. A copy with
+// every default filled in is saved beside the run's outputs.
+type Improve struct {
+	Base      string           `yaml:"base" json:"base" doc:"checkpoint folder to improve, or 'bundled' for the small model that ships with d2nwg"`
+	Seed      uint64           `yaml:"seed" json:"seed" doc:"every other seed is derived from this one; same seed, same bytes"`
+	Backend   string           `yaml:"backend" json:"backend" doc:"training backend: auto, go, onnx or xla"`
+	Describe  string           `yaml:"describe" json:"describe" doc:"what is wanted, in words: the text condition (empty: the mix's own description, or none)"`
+	Score     Score            `yaml:"score" json:"score" doc:"what a candidate is judged by; exactly one of mix, tasks and text"`
+	Relatives Relatives        `yaml:"relatives" json:"relatives" doc:"checkpoints related to the base: what the generator learns from, and what it has to beat"`
+	Spectrum  Spectrum         `yaml:"spectrum" json:"spectrum" doc:"layer ranking by signal-to-noise ratio (Spectrum)"`
+	Generator generator.Config `yaml:"generator" json:"generator" doc:"layer-wise VAE and latent diffusion"`
+	Explore   Explore          `yaml:"explore" json:"explore" doc:"the search, equal for every source of proposals, and the verdicts"`
+}
+
+// Score names the data a run is judged on.
+type Score struct {
+	Mix    string `yaml:"mix" json:"mix,omitempty" doc:"procedural tasks joined by '+', one for each kind of input (see 'd2nwg tasks')"`
+	Form   string `yaml:"form" json:"form,omitempty" doc:"prompt form of the mix: bare (x>) or described (description, newline, x>)"`
+	Tasks  string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}"`
+	Text   string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
+	Metric string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
+	Items  Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = all there are (for a mix: 1000)"`
+}
+
+// Items caps the number of items of each cut.
+type Items struct {
+	Select  int `yaml:"select" json:"select" doc:"ranks candidates"`
+	Confirm int `yaml:"confirm" json:"confirm" doc:"the gate before the test"`
+	Test    int `yaml:"test" json:"test" doc:"opened once, for the verdicts"`
+}
+
+// Relatives says where the training set of the generator comes from. With neither From nor Make.Count the generator
+// learns the base's own selected layers, as the paper does with a single model.
+type Relatives struct {
+	From []string      `yaml:"from" json:"from,omitempty" doc:"folders: checkpoints of the base's shape, variants, or folders of those; 'bundled' for what ships with the bundled model"`
+	Make MakeRelatives `yaml:"make" json:"make" doc:"relatives to make when 'from' is empty: low-rank fine-tunes of the base on the train cut, many in one batch"`
+}
+
+// MakeRelatives describes fine-tunes of the base.
+type MakeRelatives struct {
+	Count int       `yaml:"count" json:"count" doc:"how many (0: none, or one for each of mixes)"`
+	Mixes []string  `yaml:"mixes" json:"mixes,omitempty" doc:"mix of each relative, tasks joined by '+'; empty: drawn at random, never the target's"`
+	Parts int       `yaml:"parts" json:"parts" doc:"for tasks and text: each relative sees this many of 8 parts of the train cut"`
+	Rank  int       `yaml:"rank" json:"rank" doc:"of the low-rank update of every linear layer; all relatives share its frozen A"`
+	Group int       `yaml:"group" json:"group" doc:"relatives trained in one batch"`
+	Rows  int       `yaml:"rows" json:"rows" doc:"rows of a relative's batch"`
+	Len   int       `yaml:"length" json:"length" doc:"tokens of a row"`
+	Train Optimizer `yaml:"train" json:"train" doc:"AdamW with warm-up, cosine decay and norm clipping"`
+}
+
+// Spectrum selects layers.
+type Spectrum struct {
+	Percent int `yaml:"percent" json:"percent" doc:"top share of each module type that the generator learns when relatives are whole checkpoints (low-rank relatives: all they change)"`
+}
+
+// Explore is the search and its budget; every source gets the same.
+type Explore struct {
+	Proposals       int       `yaml:"proposals" json:"proposals" doc:"whole proposals of each source"`
+	Scales          []float64 `yaml:"scales" json:"scales" doc:"strengths at which each proposal is tried"`
+	Layers          int       `yaml:"layers" json:"layers" doc:"tensors replaced one by one in Spectrum order"`
+	Tries           int       `yaml:"tries" json:"tries" doc:"replacements tried for each of them"`
+	Soup            int       `yaml:"soup" json:"soup" doc:"blends with runners-up and the base"`
+	Controls        bool      `yaml:"controls" json:"controls" doc:"also sample with a shuffled description and with none, to see whether the condition matters"`
+	Gate            float64   `yaml:"gate" json:"gate" doc:"largest share of the relatives' gain over the base that decoding alone may lose before diffusion is trained"`
+	Alpha           float64   `yaml:"alpha" json:"alpha" doc:"chance of any false verdict on this test split, ever"`
+	Resamples       int       `yaml:"resamples" json:"resamples" doc:"of the paired bootstrap"`
+	AcceptBaselines bool      `yaml:"accept_baselines" json:"accept_baselines" doc:"let a baseline's winner be the candidate; decided before the test is opened"`
+	Ledger          string    `yaml:"ledger" json:"ledger" doc:"file that records every opening of a test split (empty: ledger.jsonl beside the run folder)"`
+}
+
+// SetDefaults fills in what a recipe need not say.
+func (r *Improve) SetDefaults() {
+	r.Base, r.Backend = Bundled, "auto"
+	r.Score.Form = Bare
+	r.Score.Items = Items{Select: 200, Confirm: 200, Test: 600}
+	r.Relatives.Make = MakeRelatives{Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
+		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
+	r.Spectrum.Percent = 25
+	r.Generator, _ = generator.Default(generator.Modern) // a preset that exists
+	r.Explore = Explore{Proposals: 24, Scales: []float64{1, 1.5}, Layers: 12, Tries: 2, Soup: 6, Controls: true, Gate: 0.25,
+		Alpha: 0.05, Resamples: 10000}
+}
+
+// Validate refuses values no run can have.
+func (r *Improve) Validate() error {
+	chosen := 0
+	for _, s := range []string{r.Score.Mix, r.Score.Tasks, r.Score.Text} {
+		if s != "" {
+			chosen++
+		}
+	}
+	if chosen != 1 {
+		return Invalid("score", "name exactly one of mix, tasks and text")
+	}
+	if r.Score.Mix != "" {
+		if _, err := procedural.ParseMix(r.Score.Mix); err != nil {
+			return Invalid("score.mix", "%v", err)
+		}
+	}
+	if r.Score.Form != Bare && r.Score.Form != Described {
+		return Invalid("score.form", "%q is neither bare nor described", r.Score.Form)
+	}
+	if m := r.Score.Metric; m != "" && !slices.Contains([]string{eval.Exact, eval.Margin, eval.BitsPerByte}, m) {
+		return Invalid("score.metric", "%q is none of %s, %s and %s", m, eval.Exact, eval.Margin, eval.BitsPerByte)
+	}
+	if p := r.Spectrum.Percent; p < 1 || p > 100 {
+		return Invalid("spectrum.percent", "%d is not between 1 and 100", p)
+	}
+	if err := r.Relatives.Make.validate(); err != nil {
+		return err
+	}
+	if err := r.Generator.Check(); err != nil {
+		return Invalid("generator", "%v", err)
+	}
+	return r.Explore.validate()
+}
+
+func (m MakeRelatives) validate() error {
+	for key, v := range map[string]int{"rank": m.Rank, "group": m.Group, "rows": m.Rows, "length": m.Len} {
+		if v < 1 {
+			return Invalid("relatives.make."+key, "%d has to be at least 1", v)
+		}
+	}
+	if m.Parts < 1 || m.Parts > RelativeParts {
+		return Invalid("relatives.make.parts", "%d is not between 1 and %d", m.Parts, RelativeParts)
+	}
+	if m.Count < 0 || (len(m.Mixes) > 0 && m.Count > len(m.Mixes)) {
+		return Invalid("relatives.make.count", "%d doesn't fit %d mixes", m.Count, len(m.Mixes))
+	}
+	for _, name := range m.Mixes {
+		if _, err := procedural.ParseMix(name); err != nil {
+			return Invalid("relatives.make.mixes", "%v", err)
+		}
+	}
+	return nil
+}
+
+// RelativeParts is the number of parts the train cut is divided into for relatives.
+const RelativeParts = 8
+
+func (e Explore) validate() error {
+	switch {
+	case e.Proposals < 1 || len(e.Scales) == 0:
+		return Invalid("explore", "the search needs at least one proposal and one scale")
+	case min(e.Layers, e.Tries, e.Soup) < 0:
+		return Invalid("explore", "counts can't be negative")
+	case e.Alpha <= 0 || e.Alpha >= 0.5:
+		return Invalid("explore.alpha", "%g is not between 0 and 0.5", e.Alpha)
+	case e.Gate < 0:
+		return Invalid("explore.gate", "%g is negative", e.Gate)
+	case e.Resamples < 1000:
+		return Invalid("explore.resamples", "%d is too few for an interval; use 1000 or more", e.Resamples)
+	}
+	return nil
+}
