@@ -159,13 +159,17 @@ func TestOneMatrixTwice(t *testing.T) {
 	}
 }
 
-// BenchmarkSingularValues measures one matrix of LLaMA-3.2-1B's MLP.
+// BenchmarkSingularValues measures the shapes of LLaMA-3.2-1B's layers.
 func BenchmarkSingularValues(b *testing.B) {
-	m := noise(2048, 8192, 1)
-	for b.Loop() {
-		if _, err := throughGram(context.Background(), m, bestKernels()); err != nil {
-			b.Fatal(err)
-		}
+	for _, shape := range [][2]int{{512, 2048}, {2048, 2048}, {2048, 8192}, {8192, 2048}} {
+		b.Run(fmt.Sprintf("%dx%d", shape[0], shape[1]), func(b *testing.B) {
+			m := noise(shape[0], shape[1], 1)
+			for b.Loop() {
+				if _, err := throughGram(context.Background(), m, bestKernels()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
