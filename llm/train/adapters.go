@@ -144,6 +144,11 @@ func factorA(tensor string) string { return "A:" + tensor }
 
 // freeze collects the base's tensors and the shared A factors, which the graph reads and doesn't train.
 func (r *run) freeze(base *llm.Checkpoint, adapted []llm.NamedShape, rank int) error {
+	hash, err := base.Hash()
+	if err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	r.frozenID = fmt.Sprintf("base %s, rank %d, seed %d", hash, rank, r.opt.Seed)
 	for _, s := range base.Config.TensorShapes() {
 		values, err := base.Float32(s.Name)
 		if err != nil {

@@ -2,12 +2,14 @@ package train
 
 import (
 	"context"
+	"errors"
 	"math"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"d2nwg/internal/compute"
+	"d2nwg/internal/progress"
 	"d2nwg/llm"
 	"d2nwg/llm/pack"
 )
@@ -158,5 +160,42 @@ func TestAdaptersRefuse(t *testing.T) {
 	}
 	if _, _, err := Adapters(context.Background(), base, nil, LowRankOptions{Rank: 2}, opt); err == nil {
 		t.Error("no data: no error")
+	}
+}
+
+func TestAdaptersResume(t *testing.T) {
+	cfg := tiny()
+	base := writeBase(t, cfg, roughWeights(cfg, 2))
+	data := []Data{answerTask(cfg, 5), answerTask(cfg, 6)}
+	opt := Options{Steps: 6, Backend: openBackend(t, compute.Go)}
+	lr := LowRankOptions{Rank: 2}
+	want, _, err := Adapters(context.Background(), base, data, lr, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.StateDir = t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	opt.Progress = func(e progress.Event) {
+		if e.Done == 3 {
+			cancel()
+		}
+	}
+	if _, _, err := Adapters(ctx, base, data, lr, opt); !errors.Is(err, context.Canceled) {
+		t.Fatalf("interrupted run returned %v", err)
+	}
+	got, log, err := Adapters(context.Background(), base, data, lr, opt)
+	if err != nil || log.Resumed != 3 {
+		t.Fatalf("resumed from step %d, error %v", log.Resumed, err)
+	}
+	for g := range want {
+		for _, name := range want[g].Names() {
+			if !slices.Equal(got[g].LowRank[name].B, want[g].LowRank[name].B) {
+				t.Fatalf("adapter %d: B of %s differs after a resume", g, name)
+			}
+		}
+	}
+	opt.Seed++
+	if _, _, err := Adapters(context.Background(), base, data, lr, opt); err == nil {
+		t.Error("a state of another shared factor was accepted")
 	}
 }

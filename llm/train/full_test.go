@@ -221,3 +221,12 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+func TestRate(t *testing.T) {
+	o := Options{Steps: 11, Warmup: 2, LearningRate: 1, MinLearningRate: 0.2}
+	for step, want := range map[int]float64{0: 0.5, 1: 1, 2: 1, 6: 0.6, 10: 0.2} {
+		if got := o.rate(step); math.Abs(got-want) > 1e-12 {
+			t.Errorf("rate of step %d is %v, want %v", step, got, want)
+		}
+	}
+}

@@ -297,3 +297,21 @@ func TestLogitsEqualSpago(t *testing.T) {
 		})
 	}
 }
+
+// TestLargeVocabulary compares the gathered and scattered embedding of the go backend with the one-hot product of onnx; tokens repeat.
+func TestLargeVocabulary(t *testing.T) {
+	cfg := gradientModel(false, false)
+	cfg.VocabSize = oneHotVocab + 5
+	w, b := roughWeights(cfg, 9), packedBatch()
+	loss, scattered := gradients(t, openBackend(t, compute.Go), cfg, w, b)
+	productLoss, product := gradients(t, openBackend(t, compute.ONNX), cfg, w, b)
+	if math.Abs(loss-productLoss) > 1e-5*loss {
+		t.Errorf("loss %v gathered, %v by a product", loss, productLoss)
+	}
+	name := "model.embed_tokens.weight"
+	want := make([]float64, len(product[name]))
+	for i, v := range product[name] {
+		want[i] = float64(v)
+	}
+	compareGradient(t, name, scattered[name], want)
+}

@@ -34,7 +34,7 @@ func LogitsFor(ctx context.Context, cfg llm.Config, weights Weights, batch *pack
 	p, err := backend.Compile("logits", func(g *graph.Graph) []*node {
 		params := graph.Parameter(g, "params", shapes.Make(dtypes.Float32, 1, lay.size))
 		in := newInputs(g, cfg, batch.Rows, batch.Len)
-		n := newNet(cfg, 1, in)
+		n := newNet(cfg, backend, 1, in)
 		lay.bindFull(n, params)
 		logits, _ := n.forward(in.ids)
 		return []*node{logits}

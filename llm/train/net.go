@@ -5,6 +5,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
+	"d2nwg/internal/compute"
 	"d2nwg/llm"
 )
 
@@ -18,10 +19,11 @@ type net struct {
 	g                    *graph.Graph
 	groups, rows, length int
 
-	tensors   map[string]*node   // the weights by name
-	lowRank   map[string]lowRank // adapters on top of them
-	trainable bool               // whether the tensors get gradients (the adapters always do)
-	grads     map[string]*node
+	tensors    map[string]*node   // the weights by name
+	lowRank    map[string]lowRank // adapters on top of them
+	trainable  bool               // whether the tensors get gradients (the adapters always do)
+	grads      map[string]*node
+	oneHotOnly bool // the backend can't scatter
 
 	names map[tensorKey]string
 	rope  rotation
@@ -39,10 +41,11 @@ type lowRank struct {
 	b *node // (groups, out, r)
 }
 
-func newNet(cfg llm.Config, groups int, in inputs) *net {
+func newNet(cfg llm.Config, b *compute.Backend, groups int, in inputs) *net {
 	n := &net{
 		cfg: cfg, g: in.ids.Graph(), groups: groups, rows: in.rows, length: in.length,
 		tensors: map[string]*node{}, lowRank: map[string]lowRank{}, grads: map[string]*node{}, names: map[tensorKey]string{},
+		oneHotOnly: b.Name == compute.ONNX,
 	}
 	for _, s := range cfg.TensorShapes() {
 		n.names[tensorKey{s.Module, s.Layer}] = s.Name
@@ -97,21 +100,17 @@ func (n *net) residual(h *node, norm string, layer int, block func(int, *node) (
 	return graph.Add(h, y), func(d *node) *node { return graph.Add(d, normBack(blockBack(d))) }
 }
 
-// oneHotVocab is the largest vocabulary whose embedding is looked up by a product with one-hot rows. Its gradient is a product too, which
-// every backend computes right; larger tables are gathered and scattered.
+// oneHotVocab is the largest vocabulary whose trained embedding is looked up by a product with one-hot rows on every backend.
 const oneHotVocab = 4096
 
-// embed looks tokens up: ids (M) → (M, hidden).
+// embed looks tokens up: ids (M) → (M, hidden). A trained table is looked up by a product with one-hot rows, whose gradient is a product
+// too. Large tables are gathered and their gradient scattered, except on onnx, which sums scattered rows of a repeated token wrongly.
 func (n *net) embed(ids *node) (*node, func(dy *node)) {
 	name := n.name(llm.EmbedTokens, -1)
 	table := n.tensors[name] // (vocab, hidden)
-	if n.cfg.VocabSize <= oneHotVocab {
+	if n.trainable && (n.cfg.VocabSize <= oneHotVocab || n.oneHotOnly) {
 		hot := oneHot(ids, n.cfg.VocabSize) // (M, vocab)
-		return product(hot, 1, table, 0), func(dy *node) {
-			if n.trainable {
-				n.gradient(name, product(hot, 0, dy, 0))
-			}
-		}
+		return product(hot, 1, table, 0), func(dy *node) { n.gradient(name, product(hot, 0, dy, 0)) }
 	}
 	index := graph.Reshape(ids, n.positions(), 1)
 	return graph.Gather(table, index), func(dy *node) {

@@ -28,10 +28,12 @@ type run struct {
 	// frozen are tensors that the graph reads and doesn't train, in the order of frozenNames.
 	frozen      map[string]array
 	frozenNames []string
+	frozenID    string // tells them from other frozen tensors
 	// bind gives the net its weights: the trained ones from the state (groups, size), the frozen ones already are in net.tensors.
 	bind     func(n *net, state *node)
 	snapshot func(step int, params [][]float32) error // nil = none
 
+	id     string // fingerprint, where there is a StateDir
 	state  state
 	feeder *feeder
 }
@@ -108,7 +110,7 @@ func (r *run) compile(rows, length int) (*compute.Program, error) {
 
 // lossAndGradient returns the losses (groups) and the gradient of their sum by the state (groups, size).
 func (r *run) lossAndGradient(frozen map[string]*node, params *node, in inputs) (loss, grad *node) {
-	n := newNet(r.cfg, r.groups(), in)
+	n := newNet(r.cfg, r.opt.Backend, r.groups(), in)
 	n.tensors = frozen
 	r.bind(n, params)
 	logits, backward := n.forward(in.ids)
@@ -159,6 +161,7 @@ func (r *run) loop(ctx context.Context, step *compute.Program, next feed) (err e
 		return err
 	}
 	defer release(fixed)
+	frozen, r.frozen = nil, nil // the backend holds them now
 
 	rows, length := next.rows, next.length
 	began, saved := time.Now(), r.state.step

@@ -34,6 +34,10 @@ func (r *run) resume() error {
 	if r.opt.StateDir == "" {
 		return nil
 	}
+	var err error
+	if r.id, err = r.fingerprint(); err != nil {
+		return err
+	}
 	f, err := safetensors.Open(r.statePath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -43,7 +47,7 @@ func (r *run) resume() error {
 	}
 	defer f.Close()
 	meta := f.Metadata()
-	if meta["run"] != r.fingerprint() {
+	if meta["run"] != r.id {
 		return fmt.Errorf("train: %s belongs to a run of other settings or other initial weights; remove it or use another directory", r.statePath())
 	}
 	step, err := strconv.Atoi(meta["step"])
@@ -101,7 +105,7 @@ func (r *run) save() error {
 			WriteTo: func(w io.Writer) error { _, err := w.Write(raw); return err },
 		})
 	}
-	meta := map[string]string{"run": r.fingerprint(), "step": strconv.Itoa(r.state.step)}
+	meta := map[string]string{"run": r.id, "step": strconv.Itoa(r.state.step)}
 	if err := safetensors.Write(r.statePath(), meta, tensors); err != nil {
 		return fmt.Errorf("train: save the state: %w", err)
 	}
@@ -111,31 +115,24 @@ func (r *run) save() error {
 func (r *run) statePath() string { return filepath.Join(r.opt.StateDir, stateName) }
 
 // fingerprint identifies everything that decides the run's result but the data, which the caller keys the directory by.
-func (r *run) fingerprint() string {
+func (r *run) fingerprint() (string, error) {
 	h := sha256.New()
 	o := r.opt
 	cfg, err := json.Marshal(r.cfg)
 	if err != nil {
-		cfg = []byte(err.Error()) // a config that can't be written can't be told apart either; Validate has passed, so this doesn't happen
+		return "", fmt.Errorf("train: %w", err)
 	}
 	fmt.Fprintf(h, "%s\n%d %d %v %v %v %v %v %v\n", cfg, o.Steps, o.Warmup, o.LearningRate, o.MinLearningRate, o.WeightDecay, o.Beta1, o.Beta2, o.Clip)
 	for _, e := range r.layout.entries {
 		fmt.Fprintln(h, e.name, e.shape, e.decays)
 	}
-	hashArray := func(values []float32) {
-		raw := make([]byte, 4*len(values))
-		if safetensors.Encode(raw, "F32", values) == nil {
-			h.Write(raw)
-		}
-	}
 	for _, s := range r.start {
-		hashArray(s)
-	}
-	for _, name := range r.frozenNames {
-		fmt.Fprintln(h, name)
-		if values, ok := r.frozen[name].flat.([]float32); ok {
-			hashArray(values)
+		raw := make([]byte, 4*len(s))
+		if err := safetensors.Encode(raw, "F32", s); err != nil {
+			return "", fmt.Errorf("train: %w", err)
 		}
+		h.Write(raw)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	io.WriteString(h, r.frozenID)
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

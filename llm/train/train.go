@@ -10,9 +10,7 @@ package train
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 
 	"d2nwg/internal/compute"
 	"d2nwg/internal/progress"
@@ -46,7 +44,7 @@ type Options struct {
 	Beta1, Beta2    float64
 	Clip            float64 // largest global norm of the gradient (of each adapter's own); 0 = no limit
 
-	Seed     uint64 // initial weights of adapters; Full takes its own
+	Seed     uint64 // of the adapters' shared factors; Full has nothing random
 	Backend  *compute.Backend
 	Progress progress.Func
 
@@ -170,6 +168,3 @@ func CheckpointWeights(c *llm.Checkpoint) (Weights, error) {
 	}
 	return w, nil
 }
-
-// Names returns the tensor names, sorted.
-func (w Weights) Names() []string { return slices.Sorted(maps.Keys(w)) }
