@@ -87,7 +87,7 @@ const panelCols = 64
 const width = 2 * panelCols
 
 // reduction is the state of a blocked Householder tridiagonalization, LAPACK's
-// dsytrd/dlatrd (lower): A ← A − V·Wᵀ − W·Vᵀ is put off until a panel is full.
+// dsytrd/dlatrd, on the upper half: A ← A − V·Wᵀ − W·Vᵀ is put off until a panel is full.
 type reduction struct {
 	*square
 	k    kernels
@@ -116,10 +116,9 @@ func tridiagonalize(ctx context.Context, g *square, k kernels) (d, e []float64, 
 		}
 		e[j] = r.reflect(j)
 		if r.cols == panelCols {
-			if err := ctx.Err(); err != nil {
+			if err := r.flush(ctx, j+1); err != nil {
 				return nil, nil, err
 			}
-			r.flush(j + 1)
 		}
 	}
 	return d, e, nil
@@ -189,21 +188,23 @@ func norm2(x []float64) float64 {
 // multiply sets p = A·x for rows from first on; x is zero before first.
 func (r *reduction) multiply(first int) {
 	from := first / lane * lane
-	x := r.x[from:]
-	quads := (r.stride - from) / 4
-	work := func(lo, hi int) {
-		var out [4]float64
-		for q := lo; q < hi; q++ {
-			i := from + 4*q
-			r.k.rows4(&out, r.a[i*r.stride+from:], r.stride, x)
-			copy(r.p[i:], out[:])
+	clear(r.p[from:])
+	var out [4]float64
+	for i := from; i < r.stride; i += lane {
+		next := i + lane
+		for q := i; q < next; q += 4 {
+			r.k.symv4(&out, r.a[q*r.stride+next:], r.stride, r.x[next:], r.p[next:], (*[4]float64)(r.x[q:]))
+			for t, s := range out {
+				r.p[q+t] += s
+			}
+		}
+		for s := i; s < next; s++ { // the diagonal block has both halves
+			row := r.a[s*r.stride+i:][:lane]
+			for t, x := range r.x[i:next] {
+				r.p[s] += row[t] * x
+			}
 		}
 	}
-	if quads < 64 { // not worth a goroutine
-		work(0, quads)
-		return
-	}
-	parallel(quads, work)
 }
 
 // column finishes w = τ·(A·x − V·(Wᵀx) − W·(Vᵀx)), w ← w − ½τ(wᵀx)·x, and puts
@@ -236,13 +237,15 @@ func (r *reduction) column(first int, tau float64) {
 }
 
 // flush applies the full panel to the rows and columns from first on.
-func (r *reduction) flush(first int) {
-	r.add(r.k, packRows(r.vw), packRows(r.wv), width, -1, first)
-	r.mirror(first)
+func (r *reduction) flush(ctx context.Context, first int) error {
+	if err := r.add(ctx, r.k, packRows(r.vw), packRows(r.wv), width, -1, first); err != nil {
+		return err
+	}
 	clear(r.vw)
 	clear(r.wv)
 	clear(r.vwT)
 	r.cols = 0
+	return nil
 }
 
 // packRows packs rows of width elements for kernels.tile.

@@ -8,10 +8,10 @@ import "simd/archsimd"
 func available() []kernels {
 	var ks []kernels
 	if archsimd.X86.AVX512() {
-		ks = append(ks, kernels{"avx512", tile512, rows4of512})
+		ks = append(ks, kernels{"avx512", tile512, rows4of512, symv4of512})
 	}
 	if archsimd.X86.AVX2() && archsimd.X86.FMA() {
-		ks = append(ks, kernels{"avx2", tile256, rows4of256})
+		ks = append(ks, kernels{"avx2", tile256, rows4of256, symv4of256})
 	}
 	return append(ks, portable())
 }
@@ -63,6 +63,28 @@ func rows4of512(out *[4]float64, a []float64, lda int, v []float64) {
 	out[0], out[1], out[2], out[3] = sum8(s0), sum8(s1), sum8(s2), sum8(s3)
 }
 
+func symv4of512(out *[4]float64, a []float64, lda int, v, p []float64, s *[4]float64) {
+	k := len(v)
+	r0, r1, r2, r3 := a[:k], a[lda:][:k], a[2*lda:][:k], a[3*lda:][:k]
+	t0, t1 := archsimd.BroadcastFloat64x8(s[0]), archsimd.BroadcastFloat64x8(s[1])
+	t2, t3 := archsimd.BroadcastFloat64x8(s[2]), archsimd.BroadcastFloat64x8(s[3])
+	var s0, s1, s2, s3 archsimd.Float64x8
+	for len(v) >= 8 && len(p) >= 8 && len(r0) >= 8 && len(r1) >= 8 && len(r2) >= 8 && len(r3) >= 8 {
+		x, y := archsimd.LoadFloat64x8Slice(v), archsimd.LoadFloat64x8Slice(p)
+		row := archsimd.LoadFloat64x8Slice(r0)
+		s0, y = x.MulAdd(row, s0), row.MulAdd(t0, y)
+		row = archsimd.LoadFloat64x8Slice(r1)
+		s1, y = x.MulAdd(row, s1), row.MulAdd(t1, y)
+		row = archsimd.LoadFloat64x8Slice(r2)
+		s2, y = x.MulAdd(row, s2), row.MulAdd(t2, y)
+		row = archsimd.LoadFloat64x8Slice(r3)
+		s3, y = x.MulAdd(row, s3), row.MulAdd(t3, y)
+		y.StoreSlice(p)
+		v, p, r0, r1, r2, r3 = v[8:], p[8:], r0[8:], r1[8:], r2[8:], r3[8:]
+	}
+	out[0], out[1], out[2], out[3] = sum8(s0), sum8(s1), sum8(s2), sum8(s3)
+}
+
 // tile256 goes two rows at a time: 8 sums are what 16 registers allow.
 func tile256(c *[16]float64, a, b []float64) {
 	for i := 0; i < 4; i += 2 {
@@ -97,6 +119,28 @@ func rows4of256(out *[4]float64, a []float64, lda int, v []float64) {
 		s2 = x.MulAdd(archsimd.LoadFloat64x4Slice(r2), s2)
 		s3 = x.MulAdd(archsimd.LoadFloat64x4Slice(r3), s3)
 		v, r0, r1, r2, r3 = v[4:], r0[4:], r1[4:], r2[4:], r3[4:]
+	}
+	out[0], out[1], out[2], out[3] = sum4(s0), sum4(s1), sum4(s2), sum4(s3)
+}
+
+func symv4of256(out *[4]float64, a []float64, lda int, v, p []float64, s *[4]float64) {
+	k := len(v)
+	r0, r1, r2, r3 := a[:k], a[lda:][:k], a[2*lda:][:k], a[3*lda:][:k]
+	t0, t1 := archsimd.BroadcastFloat64x4(s[0]), archsimd.BroadcastFloat64x4(s[1])
+	t2, t3 := archsimd.BroadcastFloat64x4(s[2]), archsimd.BroadcastFloat64x4(s[3])
+	var s0, s1, s2, s3 archsimd.Float64x4
+	for len(v) >= 4 && len(p) >= 4 && len(r0) >= 4 && len(r1) >= 4 && len(r2) >= 4 && len(r3) >= 4 {
+		x, y := archsimd.LoadFloat64x4Slice(v), archsimd.LoadFloat64x4Slice(p)
+		row := archsimd.LoadFloat64x4Slice(r0)
+		s0, y = x.MulAdd(row, s0), row.MulAdd(t0, y)
+		row = archsimd.LoadFloat64x4Slice(r1)
+		s1, y = x.MulAdd(row, s1), row.MulAdd(t1, y)
+		row = archsimd.LoadFloat64x4Slice(r2)
+		s2, y = x.MulAdd(row, s2), row.MulAdd(t2, y)
+		row = archsimd.LoadFloat64x4Slice(r3)
+		s3, y = x.MulAdd(row, s3), row.MulAdd(t3, y)
+		y.StoreSlice(p)
+		v, p, r0, r1, r2, r3 = v[4:], p[4:], r0[4:], r1[4:], r2[4:], r3[4:]
 	}
 	out[0], out[1], out[2], out[3] = sum4(s0), sum4(s1), sum4(s2), sum4(s3)
 }

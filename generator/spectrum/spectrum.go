@@ -10,7 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"d2nwg/internal/progress"
 	"d2nwg/llm"
@@ -53,9 +56,11 @@ func (l Layer) MarshalJSON() ([]byte, error) {
 // by tensor name. 1-D tensors are left out, and so are the modules named in
 // without ("embed_tokens", "lm_head"), whose matrices are the costliest by far.
 //
-// The result is in order of the name map's modules, each by rank. Matrices are
-// read one after another; the memory is about one square of the largest
-// shorter side in float64 and a strip of 512 elements along the other one. progress gets one event a matrix, stage "spectrum".
+// The result is in order of the name map's modules, each by rank, and doesn't
+// depend on the number of processors. Every processor measures one matrix at a
+// time, read in strips from the mapped file; it holds a square of the shorter
+// side in float64, and fewer work where these would take more than 2 GiB.
+// progress gets one event a matrix, stage "spectrum".
 func Rank(ctx context.Context, c *llm.Checkpoint, percent int, report progress.Func, without ...string) ([]Layer, error) {
 	if percent < 1 || percent > 100 {
 		return nil, fmt.Errorf("spectrum percentage is %d, want 1 to 100", percent)
@@ -70,21 +75,60 @@ func Rank(ctx context.Context, c *llm.Checkpoint, percent int, report progress.F
 		}
 	}
 	layers := matrices(c, without)
-	for i := range layers {
-		l := &layers[i]
-		report.Report(progress.Event{Stage: "spectrum", Done: int64(i), Total: int64(len(layers)), Note: l.Tensor})
-		values, err := singularValues(ctx, c, *l)
-		if err != nil {
-			return nil, err
-		}
-		l.measure(values)
+	if err := measureAll(ctx, c, layers, report); err != nil {
+		return nil, err
 	}
-	report.Report(progress.Event{Stage: "spectrum", Done: int64(len(layers)), Total: int64(len(layers))})
 	slices.SortFunc(layers, func(a, b Layer) int {
 		return cmp.Or(cmp.Compare(order[a.Module], order[b.Module]), cmp.Compare(b.SNR, a.SNR), cmp.Compare(a.Tensor, b.Tensor))
 	})
 	sel(layers, percent)
 	return layers, nil
+}
+
+// memoryLimit bounds the squares held at once, in bytes.
+const memoryLimit = 2 << 30
+
+// measureAll measures the layers side by side, the costliest first.
+func measureAll(ctx context.Context, c *llm.Checkpoint, layers []Layer, report progress.Func) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	order := make([]*Layer, len(layers))
+	largest := 1
+	for i := range layers {
+		order[i] = &layers[i]
+		largest = max(largest, min(layers[i].Shape[0], layers[i].Shape[1]))
+	}
+	slices.SortStableFunc(order, func(a, b *Layer) int { return cmp.Compare(b.cost(), a.cost()) })
+	event := progress.Event{Stage: "spectrum", Total: int64(len(layers))}
+	report.Report(event)
+	var mu sync.Mutex
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range max(1, min(runtime.GOMAXPROCS(0), len(layers), memoryLimit/8/largest/largest)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(order); i = int(next.Add(1)) - 1 {
+				values, err := singularValues(ctx, c, *order[i])
+				if err != nil {
+					cancel(err) // the first error wins and stops the others
+					return
+				}
+				order[i].measure(values)
+				mu.Lock()
+				event.Done++
+				event.Note = order[i].Tensor
+				report.Report(event)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// cost is about the number of multiplications that a layer takes.
+func (l *Layer) cost() float64 {
+	short, long := float64(min(l.Shape[0], l.Shape[1])), float64(max(l.Shape[0], l.Shape[1]))
+	return short * short * (long + 4*short)
 }
 
 // matrices lists what is to be measured, in canonical order.
