@@ -16,7 +16,7 @@ func square(t *testing.T, b *Backend) []float32 {
 	var out []float32
 	err := Safe("square", func() error {
 		x := []float32{1, 2, 3}
-		y, err := graph.ExecOnce(b.GoMLX(), func(x *graph.Node) *graph.Node { return graph.Mul(x, x) }, x)
+		y, err := graph.CallOnce(b.GoMLX(), func(x *graph.Node) *graph.Node { return graph.Mul(x, x) }, x)
 		if err != nil {
 			return err
 		}

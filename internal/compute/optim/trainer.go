@@ -32,7 +32,6 @@ type Trainer struct {
 	shapes  []shapes.Shape
 	inputs  []shapes.Shape
 	state   []gomlx.Buffer // parameters, first moments, second moments and averages, each in the order of names
-	donate  []bool
 	metrics int
 	step    int
 }
