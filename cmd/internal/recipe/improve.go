@@ -87,6 +87,28 @@ type Explore struct {
 	Ledger          string    `yaml:"ledger" json:"ledger" doc:"file that records every opening of a test split (empty: ledger.jsonl beside the run folder)"`
 }
 
+// LoadImprove reads a recipe with settings on top; see LoadWith. The generator's defaults are those of its preset.
+func LoadImprove(path string, sets []string) (Improve, error) {
+	r, err := LoadWith[Improve](path, sets)
+	if err != nil || r.Generator.Preset != generator.Paper {
+		return r, err
+	}
+	p, err := LoadWith[paperImprove](path, sets)
+	return Improve(p), err
+}
+
+// paperImprove is Improve with the defaults of the generator's other preset.
+type paperImprove Improve
+
+// SetDefaults is Improve's, with the paper preset.
+func (p *paperImprove) SetDefaults() {
+	(*Improve)(p).SetDefaults()
+	p.Generator, _ = generator.Default(generator.Paper) // a preset that exists
+}
+
+// Validate is Improve's.
+func (p *paperImprove) Validate() error { return (*Improve)(p).Validate() }
+
 // SetDefaults fills in what a recipe need not say.
 func (r *Improve) SetDefaults() {
 	r.Base, r.Backend = Bundled, "auto"

@@ -1,0 +1,3 @@
+package main
+
+func dryRun(s *session) error { return usagef("--dry-run is for later") }

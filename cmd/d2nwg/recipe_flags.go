@@ -1,0 +1,75 @@
+package main
+
+import (
+	"strconv"
+
+	"d2nwg/cmd/internal/pipeline"
+	"d2nwg/cmd/internal/recipe"
+
+	"github.com/urfave/cli/v2"
+)
+
+// recipeFlags choose and change a recipe; the commands of improve's line share them.
+func recipeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "recipe", Usage: "recipe file (see 'd2nwg recipe init'); flags below override it"},
+		&cli.StringFlag{Name: "base", Usage: "checkpoint folder, or 'bundled'"},
+		&cli.StringFlag{Name: "mix", Usage: "judge by procedural tasks joined by '+'"},
+		&cli.StringFlag{Name: "tasks", Usage: "judge by a JSONL file of {\"prompt\",\"answer\"}"},
+		&cli.StringFlag{Name: "text", Usage: "judge by bits per byte of a text file"},
+		&cli.StringFlag{Name: "describe", Usage: "what is wanted, in words"},
+		&cli.StringSliceFlag{Name: "relatives", Usage: "folder of related checkpoints or variants (repeatable)"},
+		&cli.StringFlag{Name: "backend", Usage: "training backend: auto, go, onnx or xla"},
+		&cli.Uint64Flag{Name: "seed", Usage: "every other seed is derived from it"},
+		&cli.StringSliceFlag{Name: "set", Usage: "any other key of the recipe, as key=value (repeatable): generator.vae.steps=500"},
+	}
+}
+
+// loadRecipe reads the recipe a command line describes.
+func loadRecipe(s *session) (recipe.Improve, error) {
+	var sets []string
+	text := func(key, value string) { sets = append(sets, key+"="+strconv.Quote(value)) }
+	for flag, key := range map[string]string{"base": "base", "describe": "describe", "backend": "backend"} {
+		if s.IsSet(flag) {
+			text(key, s.String(flag))
+		}
+	}
+	for _, kind := range []string{"mix", "tasks", "text"} {
+		if !s.IsSet(kind) {
+			continue
+		}
+		for _, other := range []string{"mix", "tasks", "text"} {
+			if !s.IsSet(other) {
+				text("score."+other, "")
+			}
+		}
+		text("score."+kind, s.String(kind))
+	}
+	if s.IsSet("seed") {
+		sets = append(sets, "seed="+strconv.FormatUint(s.Uint64("seed"), 10))
+	}
+	if s.IsSet("relatives") {
+		list := ""
+		for _, dir := range s.StringSlice("relatives") {
+			list += strconv.Quote(dir) + ","
+		}
+		sets = append(sets, "relatives.from=["+list+"]")
+	}
+	return recipe.LoadImprove(s.String("recipe"), append(sets, s.StringSlice("set")...))
+}
+
+// openRun opens the run of a command line in its --out folder.
+func openRun(s *session) (*pipeline.Run, error) {
+	r, err := loadRecipe(s)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.Open(s.String("out"), r, pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef, Force: s.Bool("force")})
+}
+
+// runFlags are recipeFlags with the run's folder.
+func runFlags() []cli.Flag {
+	return append(recipeFlags(),
+		&cli.StringFlag{Name: "out", Required: true, Usage: "the run's folder; an unfinished run in it is continued"},
+		&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "start anew where OUT holds a run already"})
+}

@@ -1,0 +1,43 @@
+// Package bundled holds what ships inside the program: the small base model and its relatives, with the recipes that
+// made them.
+package bundled
+
+import (
+	"embed"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+//go:embed base relatives
+var files embed.FS
+
+// Base writes the base model's checkpoint to dir, which may hold it already.
+func Base(dir string) error { return extract("base", dir) }
+
+// Relatives writes the relatives to dir, one variant folder each.
+func Relatives(dir string) error { return extract("relatives", dir) }
+
+// extract copies a folder out of the program. A folder that is there is taken as it is: it only appears when complete.
+func extract(name, dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	sub, err := fs.Sub(files, name)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	partial, err := os.MkdirTemp(filepath.Dir(dir), name+"-*.partial")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(partial)
+	if err := os.CopyFS(partial, sub); err != nil {
+		return err
+	}
+	return os.Rename(partial, dir)
+}

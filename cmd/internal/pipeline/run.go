@@ -1,0 +1,226 @@
+// Package pipeline carries out an improve recipe, stage by stage:
+//
+//	base → relatives → spectrum → vae → gate → diffusion → explore → candidate
+//
+// Every stage leaves its result in the run's folder and is skipped when it is there, so a killed run continues where it
+// was. The commands train, sample and improve are this line, entered and left at different stages.
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"d2nwg/cmd/internal/bundled"
+	"d2nwg/cmd/internal/recipe"
+	"d2nwg/internal/compute"
+	"d2nwg/internal/journal"
+	"d2nwg/internal/progress"
+	"d2nwg/llm"
+	"d2nwg/llm/engine"
+	"d2nwg/llm/tokenizer"
+)
+
+// Files and folders of a run.
+const (
+	RecipeFile   = "recipe.yaml"
+	PlanFile     = "plan.json"
+	JournalFile  = "journal.jsonl"
+	ReportFile   = "report.json"
+	CandidateDir = "candidate"
+	GeneratorDir = "generator"
+	RelativesDir = "relatives"
+	stateDir     = "state"
+)
+
+// Options say how a run speaks.
+type Options struct {
+	Progress progress.Func
+	Note     func(format string, args ...any) // may be nil
+	Force    bool                             // start anew where the folder holds a run
+}
+
+// Run is an open run. Close it.
+type Run struct {
+	Dir    string
+	Recipe recipe.Improve
+
+	opt     Options
+	journal *journal.Journal
+	base    *llm.Checkpoint
+	model   *engine.Model
+	tok     tokenizer.Tokenizer
+	backend *compute.Backend // opened at first use
+	target  *target
+	layers  []ranked // Spectrum's ranking, nil before it was needed
+}
+
+// Open opens the run in dir, or begins it. A folder that holds the run of another recipe is an error.
+func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
+	if opt.Note == nil {
+		opt.Note = func(string, ...any) {}
+	}
+	if _, err := os.Stat(filepath.Join(dir, RecipeFile)); opt.Force && err == nil {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the run's folder: %w", err)
+	}
+	if err := keepRecipe(dir, r); err != nil {
+		return nil, err
+	}
+	j, err := journal.Open(filepath.Join(dir, JournalFile))
+	if err != nil {
+		return nil, err
+	}
+	j.SyncEvery(32) // a killed process loses nothing; a machine that dies loses at most these steps
+	run := &Run{Dir: dir, Recipe: r, opt: opt, journal: j}
+	if err := run.open(); err != nil {
+		return nil, errors.Join(err, run.Close())
+	}
+	return run, nil
+}
+
+// keepRecipe saves the complete recipe in a new folder and compares it in an old one.
+func keepRecipe(dir string, r recipe.Improve) error {
+	text, err := recipe.Commented("The recipe of this run, complete. d2nwg improve --recipe recipe.yaml repeats it.", r)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, RecipeFile)
+	old, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return os.WriteFile(path, text, 0o644)
+	case err != nil:
+		return err
+	case !bytes.Equal(old, text):
+		return fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir)
+	}
+	return nil
+}
+
+// open reads the base, its tokenizer and the target's data.
+func (r *Run) open() error {
+	dir := r.Recipe.Base
+	if dir == recipe.Bundled {
+		dir = filepath.Join(r.Dir, "base")
+		if err := bundled.Base(dir); err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.base, err = llm.Open(dir); err != nil {
+		return err
+	}
+	if r.tok, err = tokenizer.Open(dir); err != nil {
+		return err
+	}
+	if r.target, err = newTarget(r.Recipe, r.tok); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Close frees what the run holds.
+func (r *Run) Close() error {
+	err := r.journal.Close()
+	if r.base != nil {
+		err = errors.Join(err, r.base.Close())
+	}
+	return err
+}
+
+// engine decodes the base for scoring, once.
+func (r *Run) engine() (*engine.Model, error) {
+	if r.model == nil {
+		m, err := engine.New(r.base)
+		if err != nil {
+			return nil, err
+		}
+		r.model = m
+	}
+	return r.model, nil
+}
+
+// training opens the training backend, once.
+func (r *Run) training(ctx context.Context) (*compute.Backend, error) {
+	if r.backend == nil {
+		b, err := compute.Open(ctx, r.Recipe.Backend)
+		if err != nil {
+			return nil, err
+		}
+		r.opt.Note("backend %s: %s", b.Name, b.Why)
+		if b.Warning != "" {
+			r.opt.Note("%s", b.Warning)
+		}
+		r.backend = b
+	}
+	return r.backend, nil
+}
+
+// Stage is how long a part of a run took when it was done first.
+type Stage struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// stageNames is the order of the line.
+var stageNames = []string{"relatives", "spectrum", "vae", "gate", "diffusion", "explore", "candidate"}
+
+// stage runs f and remembers how long it took the first time it came to its end, interruptions left out.
+func (r *Run) stage(name string, f func() error) error {
+	start := time.Now()
+	if err := f(); err != nil {
+		return err
+	}
+	_, err := journal.Do(r.journal, "stage", name, func() (Stage, error) {
+		return Stage{name, time.Since(start).Seconds()}, nil
+	})
+	return err
+}
+
+// Stages lists the stages that are done, with their times.
+func (r *Run) Stages() ([]Stage, error) {
+	var all []Stage
+	for _, name := range stageNames {
+		var s Stage
+		ok, err := r.journal.Get("stage", name, &s)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all = append(all, s)
+		}
+	}
+	return all, nil
+}
+
+// seed derives the seed of one purpose from the run's seed; item tells apart several of one purpose.
+func (r *Run) seed(purpose string, item int) uint64 { return Seed(r.Recipe.Seed, purpose, item) }
+
+// path is a path inside the run's folder.
+func (r *Run) path(parts ...string) string {
+	return filepath.Join(append([]string{r.Dir}, parts...)...)
+}
+
+// saveJSON writes a small file whole.
+func saveJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	partial := path + ".partial"
+	if err := os.WriteFile(partial, append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(partial, path)
+}

@@ -1,0 +1,179 @@
+package pipeline
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"d2nwg/cmd/internal/recipe"
+	"d2nwg/eval"
+	"d2nwg/eval/procedural"
+	"d2nwg/eval/traindata"
+	"d2nwg/internal/stats"
+	"d2nwg/llm/tokenizer"
+	"d2nwg/llm/train"
+)
+
+// target is what a run is judged on.
+type target struct {
+	data        *eval.Dataset
+	mix         *procedural.Mix // nil for files
+	bare        bool
+	description string
+	tok         tokenizer.Tokenizer
+}
+
+// mixItems is how many questions of each task a mix has where the recipe doesn't say.
+const mixItems = 1000
+
+func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
+	t := &target{tok: tok, bare: r.Score.Form == recipe.Bare, description: r.Describe}
+	var err error
+	items := r.Score.Items
+	switch s := r.Score; {
+	case s.Mix != "":
+		mix, err := procedural.ParseMix(s.Mix)
+		if err != nil {
+			return nil, err
+		}
+		t.mix = &mix
+		if t.description == "" {
+			t.description = mix.Description()
+		}
+		for _, n := range []*int{&items.Select, &items.Confirm, &items.Test} {
+			if *n == 0 {
+				*n = mixItems
+			}
+		}
+		// The questions are the same for every seed of a run: the ledger counts looks at one test split.
+		t.data = eval.FromMix(mix, !t.bare, max(items.Select, items.Confirm, items.Test), 0)
+	case s.Tasks != "":
+		t.data, err = eval.ReadQuestions(s.Tasks, stats.DefaultShares)
+	default:
+		t.data, err = eval.ReadDocuments(s.Text, "", stats.DefaultShares)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for split, n := range map[stats.Split]int{stats.Select: items.Select, stats.Confirm: items.Confirm, stats.Test: items.Test} {
+		t.limit(split, n)
+	}
+	return t, t.data.CheckJudged()
+}
+
+// limit keeps the first n items of each group of a split; 0 keeps all.
+func (t *target) limit(split stats.Split, n int) {
+	if n == 0 {
+		return
+	}
+	if t.mix == nil {
+		t.data.Limit(split, n)
+		return
+	}
+	seen := map[string]int{}
+	t.data.Questions[split] = slices.DeleteFunc(t.data.Questions[split], func(q eval.Question) bool {
+		seen[q.Group]++
+		return seen[q.Group] > n
+	})
+}
+
+// material is the training data of one relative, with the words that describe it.
+type material struct {
+	name, description string
+	data              train.Data
+}
+
+// materials lists what each relative is to be trained on. Only the train cut is in it.
+func (t *target) materials(m recipe.MakeRelatives, seed uint64) ([]material, error) {
+	if t.mix != nil || len(m.Mixes) > 0 {
+		return t.mixMaterials(m, seed)
+	}
+	var all []material
+	for i := range m.Count {
+		chosen := rand.New(rand.NewPCG(Seed(seed, "parts", i), 0)).Perm(recipe.RelativeParts)[:m.Parts]
+		slices.Sort(chosen)
+		part, err := t.trainPart(chosen)
+		if err != nil {
+			return nil, err
+		}
+		out := material{name: fmt.Sprintf("%03d", i), description: fmt.Sprintf("Parts %v of %d of the training cut.", chosen, recipe.RelativeParts)}
+		if rows := Seed(seed, "rows", i); len(part.Documents) > 0 {
+			out.data, err = traindata.NewText(t.tok, part, m.Rows, m.Len, rows)
+		} else {
+			out.data, err = traindata.NewQuestions(t.tok, part, m.Rows, m.Len, rows)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+// trainPart is the share of the train cut that falls into the chosen parts, by hash.
+func (t *target) trainPart(chosen []int) (*eval.Dataset, error) {
+	in := func(key string) bool {
+		sum := sha256.Sum256([]byte("part:" + key))
+		return slices.Contains(chosen, int(sum[0])%recipe.RelativeParts)
+	}
+	out := &eval.Dataset{Name: t.data.Name, Questions: map[stats.Split][]eval.Question{}, Documents: map[stats.Split][]string{}}
+	for _, q := range t.data.Questions[stats.Train] {
+		if in(q.Prompt) {
+			out.Questions[stats.Train] = append(out.Questions[stats.Train], q)
+		}
+	}
+	for _, d := range t.data.Documents[stats.Train] {
+		if in(d) {
+			out.Documents[stats.Train] = append(out.Documents[stats.Train], d)
+		}
+	}
+	if out.Items(stats.Train) == 0 {
+		return nil, fmt.Errorf("%s: parts %v of the train cut are empty; add data or raise relatives.make.parts", t.data.Name, chosen)
+	}
+	return out, nil
+}
+
+// mixMaterials gives each relative a mix: those the recipe names, or random ones other than the target's.
+func (t *target) mixMaterials(m recipe.MakeRelatives, seed uint64) ([]material, error) {
+	names := m.Mixes
+	if len(names) == 0 {
+		r := rand.New(rand.NewPCG(Seed(seed, "mixes", 0), 0))
+		all := procedural.TrainingMixes()
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		for _, mix := range all {
+			if t.mix == nil || mix.Name() != t.mix.Name() {
+				names = append(names, mix.Name())
+			}
+		}
+	}
+	if m.Count > 0 {
+		if m.Count > len(names) {
+			return nil, fmt.Errorf("there are only %d mixes to make %d relatives of", len(names), m.Count)
+		}
+		names = names[:m.Count]
+	} else if len(m.Mixes) == 0 {
+		names = nil
+	}
+	bare := 0.0
+	if t.bare {
+		bare = 1
+	}
+	var out []material
+	for i, name := range names {
+		mix, err := procedural.ParseMix(name)
+		if err != nil {
+			return nil, err
+		}
+		training, err := mix.Training()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, material{
+			name: fmt.Sprintf("%03d-%s", i, mix.Name()), description: mix.Description(),
+			data: traindata.Procedural{Tokenizer: t.tok, Training: training, Bare: bare, Rows: m.Rows, Len: m.Len,
+				Seed: Seed(seed, "rows", i)},
+		})
+	}
+	return out, nil
+}
