@@ -30,19 +30,19 @@ const (
 
 // Config describes a generator. Default gives complete values; a recipe overrides single ones.
 type Config struct {
-	Preset        string  `json:"preset" yaml:"preset"`                 // modern | paper
-	ChunkLen      int     `json:"chunk_len" yaml:"chunk_len"`           // values a token
-	Scope         string  `json:"scope" yaml:"scope"`                   // auto | model | layer; auto is model up to MaxTokens tokens
-	MaxTokens     int     `json:"max_tokens" yaml:"max_tokens"`         // most tokens sampled jointly; larger groups are subsampled
-	Center        string  `json:"center" yaml:"center"`                 // auto | element | tensor
-	ConditionMean string  `json:"condition_mean" yaml:"condition_mean"` // ridge | zoo | none
-	Guidance      float64 `json:"guidance" yaml:"guidance"`             // classifier-free guidance; 1 = the conditional model alone
-	SampleSteps   int     `json:"sample_steps" yaml:"sample_steps"`
-	Temperature   float64 `json:"temperature" yaml:"temperature"` // scale of the sampler's noise; below 1 draws samples towards the mean
-	Seed          uint64  `json:"seed" yaml:"seed"`
+	Preset        string  `json:"preset" yaml:"preset" doc:"modern | paper"`
+	ChunkLen      int     `json:"chunk_len" yaml:"chunk_len" doc:"values a token"`
+	Scope         string  `json:"scope" yaml:"scope" doc:"auto | model | layer; auto is model up to MaxTokens tokens"`
+	MaxTokens     int     `json:"max_tokens" yaml:"max_tokens" doc:"most tokens sampled jointly; larger groups are subsampled"`
+	Center        string  `json:"center" yaml:"center" doc:"auto | element | tensor"`
+	ConditionMean string  `json:"condition_mean" yaml:"condition_mean" doc:"ridge | zoo | none"`
+	Guidance      float64 `json:"guidance" yaml:"guidance" doc:"classifier-free guidance; 1 = the conditional model alone"`
+	SampleSteps   int     `json:"sample_steps" yaml:"sample_steps" doc:"denoising steps of the sampler"`
+	Temperature   float64 `json:"temperature" yaml:"temperature" doc:"scale of the sampler's noise; below 1 draws samples towards the mean"`
+	Seed          uint64  `json:"seed" yaml:"seed" doc:"of the generator; mixed with the run's seed"`
 
-	VAE       vae.Config       `json:"vae" yaml:"vae"`
-	Diffusion diffusion.Config `json:"diffusion" yaml:"diffusion"`
+	VAE       vae.Config       `json:"vae" yaml:"vae" doc:"autoencoder of weight tokens"`
+	Diffusion diffusion.Config `json:"diffusion" yaml:"diffusion" doc:"diffusion over latents"`
 }
 
 // Default is the configuration of a preset: "modern" or "paper".

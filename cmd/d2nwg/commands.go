@@ -22,6 +22,7 @@ func commands() []*cli.Command {
 		improveCommand(),
 		pretrainCommand(),
 		relativesCommand(),
+		recipeCommand(),
 		randomCommand(),
 		doctorCommand(),
 		completionCommand(),

@@ -27,6 +27,11 @@ func recipeFlags() []cli.Flag {
 
 // loadRecipe reads the recipe a command line describes.
 func loadRecipe(s *session) (recipe.Improve, error) {
+	return recipe.LoadImprove(s.String("recipe"), recipeSets(s))
+}
+
+// recipeSets turns the flags of a command line into settings of recipe keys.
+func recipeSets(s *session) []string {
 	var sets []string
 	text := func(key, value string) { sets = append(sets, key+"="+strconv.Quote(value)) }
 	for flag, key := range map[string]string{"base": "base", "describe": "describe", "backend": "backend"} {
@@ -55,7 +60,7 @@ func loadRecipe(s *session) (recipe.Improve, error) {
 		}
 		sets = append(sets, "relatives.from=["+list+"]")
 	}
-	return recipe.LoadImprove(s.String("recipe"), append(sets, s.StringSlice("set")...))
+	return append(sets, s.StringSlice("set")...)
 }
 
 // openRun opens the run of a command line in its --out folder.

@@ -25,29 +25,29 @@ const (
 
 // Config describes a diffusion model and its training.
 type Config struct {
-	Net      string `json:"net" yaml:"net"`           // dit | unet
-	Predict  string `json:"predict" yaml:"predict"`   // v | epsilon
-	Schedule string `json:"schedule" yaml:"schedule"` // cosine | scaled_linear
-	Sampler  string `json:"sampler" yaml:"sampler"`   // ddim | ancestral
-	Width    int    `json:"width" yaml:"width"`       // dit: model width; unet: channels
-	Blocks   int    `json:"blocks" yaml:"blocks"`
-	Heads    int    `json:"heads" yaml:"heads"`
+	Net      string `json:"net" yaml:"net" doc:"dit | unet"`
+	Predict  string `json:"predict" yaml:"predict" doc:"v | epsilon"`
+	Schedule string `json:"schedule" yaml:"schedule" doc:"cosine | scaled_linear"`
+	Sampler  string `json:"sampler" yaml:"sampler" doc:"ddim | ancestral"`
+	Width    int    `json:"width" yaml:"width" doc:"dit: model width; unet: channels"`
+	Blocks   int    `json:"blocks" yaml:"blocks" doc:"transformer or residual blocks"`
+	Heads    int    `json:"heads" yaml:"heads" doc:"attention heads"`
 
-	Timesteps   int     `json:"timesteps" yaml:"timesteps"`       // of the schedule
-	MinSNR      float64 `json:"min_snr" yaml:"min_snr"`           // γ of min-SNR weighting, 0 = plain L2
-	CondDropout float64 `json:"cond_dropout" yaml:"cond_dropout"` // share of training examples that get the null condition
-	Mixup       float64 `json:"mixup" yaml:"mixup"`               // share of training examples that are mixes of two weight sets
+	Timesteps   int     `json:"timesteps" yaml:"timesteps" doc:"of the schedule"`
+	MinSNR      float64 `json:"min_snr" yaml:"min_snr" doc:"γ of min-SNR weighting, 0 = plain L2"`
+	CondDropout float64 `json:"cond_dropout" yaml:"cond_dropout" doc:"share of training examples that get the null condition"`
+	Mixup       float64 `json:"mixup" yaml:"mixup" doc:"share of training examples that are mixes of two weight sets"`
 
-	Steps        int     `json:"steps" yaml:"steps"`
-	Batch        int     `json:"batch" yaml:"batch"` // groups a step
-	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
-	Warmup       int     `json:"warmup" yaml:"warmup"` // steps
-	Beta1        float64 `json:"beta1" yaml:"beta1"`
-	Beta2        float64 `json:"beta2" yaml:"beta2"`
-	WeightDecay  float64 `json:"weight_decay" yaml:"weight_decay"`
-	Clip         float64 `json:"clip" yaml:"clip"` // largest gradient norm, 0 = none
-	EMA          float64 `json:"ema" yaml:"ema"`   // decay of the averaged weights that sample
-	CosineDecay  bool    `json:"cosine_decay" yaml:"cosine_decay"`
+	Steps        int     `json:"steps" yaml:"steps" doc:"optimizer steps"`
+	Batch        int     `json:"batch" yaml:"batch" doc:"groups a step"`
+	LearningRate float64 `json:"learning_rate" yaml:"learning_rate" doc:"peak learning rate"`
+	Warmup       int     `json:"warmup" yaml:"warmup" doc:"steps"`
+	Beta1        float64 `json:"beta1" yaml:"beta1" doc:"of AdamW"`
+	Beta2        float64 `json:"beta2" yaml:"beta2" doc:"of AdamW"`
+	WeightDecay  float64 `json:"weight_decay" yaml:"weight_decay" doc:"decoupled"`
+	Clip         float64 `json:"clip" yaml:"clip" doc:"largest gradient norm, 0 = none"`
+	EMA          float64 `json:"ema" yaml:"ema" doc:"decay of the averaged weights that sample"`
+	CosineDecay  bool    `json:"cosine_decay" yaml:"cosine_decay" doc:"decay the learning rate along a cosine"`
 }
 
 // Default is the configuration of a preset: "modern" or "paper".

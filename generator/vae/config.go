@@ -23,24 +23,24 @@ const maxTokenMaps = 1 << 23
 
 // Config describes an autoencoder and its training.
 type Config struct {
-	Kind   string  `json:"kind" yaml:"kind"`     // mlp | conv
-	Latent int     `json:"latent" yaml:"latent"` // mlp: numbers a token; conv: channels of the 16×16 latent
-	Hidden int     `json:"hidden" yaml:"hidden"` // mlp: width; conv: channels at full resolution
-	Blocks int     `json:"blocks" yaml:"blocks"` // residual blocks, in the encoder and in the decoder (conv: at each resolution)
-	Embed  int     `json:"embed" yaml:"embed"`   // width of the learned architecture embedding
-	Linear string  `json:"linear" yaml:"linear"` // mlp: auto | token | shared; token keeps a linear map for every token beside the MLP
-	Beta   float64 `json:"beta" yaml:"beta"`     // weight of the KL divergence, 1e-6…1e-4
-	Mixup  float64 `json:"mixup" yaml:"mixup"`   // share of training tokens that are mixes of the same token of two weight sets
+	Kind   string  `json:"kind" yaml:"kind" doc:"mlp | conv"`
+	Latent int     `json:"latent" yaml:"latent" doc:"mlp: numbers a token; conv: channels of the 16×16 latent"`
+	Hidden int     `json:"hidden" yaml:"hidden" doc:"mlp: width; conv: channels at full resolution"`
+	Blocks int     `json:"blocks" yaml:"blocks" doc:"residual blocks, in the encoder and in the decoder (conv: at each resolution)"`
+	Embed  int     `json:"embed" yaml:"embed" doc:"width of the learned architecture embedding"`
+	Linear string  `json:"linear" yaml:"linear" doc:"mlp: auto | token | shared; token keeps a linear map for every token beside the MLP"`
+	Beta   float64 `json:"beta" yaml:"beta" doc:"weight of the KL divergence, 1e-6…1e-4"`
+	Mixup  float64 `json:"mixup" yaml:"mixup" doc:"share of training tokens that are mixes of the same token of two weight sets"`
 
-	Steps        int     `json:"steps" yaml:"steps"`
-	Batch        int     `json:"batch" yaml:"batch"` // tokens a step
-	LearningRate float64 `json:"learning_rate" yaml:"learning_rate"`
-	Warmup       int     `json:"warmup" yaml:"warmup"` // steps
-	Beta1        float64 `json:"beta1" yaml:"beta1"`
-	Beta2        float64 `json:"beta2" yaml:"beta2"`
-	WeightDecay  float64 `json:"weight_decay" yaml:"weight_decay"`
-	Clip         float64 `json:"clip" yaml:"clip"` // largest gradient norm, 0 = none
-	Cosine       bool    `json:"cosine" yaml:"cosine"`
+	Steps        int     `json:"steps" yaml:"steps" doc:"optimizer steps"`
+	Batch        int     `json:"batch" yaml:"batch" doc:"tokens a step"`
+	LearningRate float64 `json:"learning_rate" yaml:"learning_rate" doc:"peak learning rate"`
+	Warmup       int     `json:"warmup" yaml:"warmup" doc:"steps"`
+	Beta1        float64 `json:"beta1" yaml:"beta1" doc:"of AdamW"`
+	Beta2        float64 `json:"beta2" yaml:"beta2" doc:"of AdamW"`
+	WeightDecay  float64 `json:"weight_decay" yaml:"weight_decay" doc:"decoupled"`
+	Clip         float64 `json:"clip" yaml:"clip" doc:"largest gradient norm, 0 = none"`
+	Cosine       bool    `json:"cosine" yaml:"cosine" doc:"decay the learning rate along a cosine"`
 }
 
 // Default is the configuration of a preset: "modern" or "paper".
