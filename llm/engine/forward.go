@@ -44,7 +44,6 @@ type scratch struct {
 	x, h, q, k, v, gate, up []float32
 	cache                   []float32
 	segmentOf, position     []int
-	wanted                  []bool
 	logits                  []float32
 }
 

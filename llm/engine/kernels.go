@@ -7,7 +7,7 @@ type kernels struct {
 	name string
 
 	// tile computes c = a · panel, or adds it to c: c (rows, panelWidth) with row stride ldc, a (rows, k) with row
-	// stride lda, panel (k, panelWidth), rows ≥ 1.
+	// stride lda, panel (k, panelWidth) with room for one more value in its capacity, rows ≥ 1.
 	tile func(c []float32, ldc int, a []float32, lda int, panel []float32, rows, k int, add bool)
 
 	// rmsNorm sets dst = x / √(mean(x²) + eps) · w; all of one length.

@@ -22,8 +22,8 @@ func tile256(c []float32, ldc int, a []float32, lda int, panel []float32, rows, 
 	if k == 0 || rows == 0 {
 		return
 	}
-	// The only bounds check of the loops below, which use pointers.
-	_, _, _ = c[(rows-1)*ldc+panelWidth-1], a[(rows-1)*lda+k-1], panel[k*panelWidth-1]
+	// The only bounds check of the loops below, which use pointers, see tile512.
+	_, _, _ = c[(rows-1)*ldc+panelWidth-1], a[(rows-1)*lda+k-1], panel[:k*panelWidth+1]
 	for j := 0; j < panelWidth; j += 16 {
 		r := 0
 		for ; r+4 <= rows; r += 4 {
@@ -66,14 +66,13 @@ func tile256x4(c []float32, ldc int, a []float32, lda int, panel []float32, k in
 }
 
 func tile256x1(c, a, panel []float32, k int, add bool) {
-	pa, pb := unsafe.Pointer(&a[0]), unsafe.Pointer(&panel[0])
+	pb := unsafe.Pointer(&panel[0])
 	var c0, c1 f32x8
-	for range k {
-		x := archsimd.BroadcastFloat32x8(*(*float32)(pa))
+	for _, v := range a[:k] {
+		x := archsimd.BroadcastFloat32x8(v)
 		c0 = x.MulAdd(archsimd.LoadFloat32x8((*[8]float32)(pb)), c0)
 		c1 = x.MulAdd(archsimd.LoadFloat32x8((*[8]float32)(unsafe.Add(pb, 32))), c1)
 		pb = unsafe.Add(pb, 4*panelWidth)
-		pa = unsafe.Add(pa, 4)
 	}
 	store256(c, c0, c1, add)
 }
@@ -97,7 +96,7 @@ func rmsNorm256(dst, x, w []float32, eps float32) {
 		sum = v.MulAdd(v, sum)
 	}
 	if i < n {
-		v := archsimd.LoadFloat32x8SlicePart(x[i:])
+		v := load256(x[i:])
 		sum = v.MulAdd(v, sum)
 	}
 	scale := archsimd.BroadcastFloat32x8(float32(1 / math.Sqrt(float64(sum8(sum))/float64(n)+float64(eps))))
@@ -105,7 +104,7 @@ func rmsNorm256(dst, x, w []float32, eps float32) {
 		archsimd.LoadFloat32x8Slice(x[i:]).Mul(scale).Mul(archsimd.LoadFloat32x8Slice(w[i:])).StoreSlice(dst[i:])
 	}
 	if i < n {
-		archsimd.LoadFloat32x8SlicePart(x[i:]).Mul(scale).Mul(archsimd.LoadFloat32x8SlicePart(w[i:])).StoreSlicePart(dst[i:])
+		save256(dst[i:], load256(x[i:]).Mul(scale).Mul(load256(w[i:])))
 	}
 	archsimd.ClearAVXUpperBits()
 }
@@ -118,7 +117,7 @@ func swiglu256(gate, up []float32) {
 		silu256(archsimd.LoadFloat32x8Slice(gate[i:])).Mul(archsimd.LoadFloat32x8Slice(up[i:])).StoreSlice(gate[i:])
 	}
 	if i < n {
-		silu256(archsimd.LoadFloat32x8SlicePart(gate[i:])).Mul(archsimd.LoadFloat32x8SlicePart(up[i:])).StoreSlicePart(gate[i:])
+		save256(gate[i:], silu256(load256(gate[i:])).Mul(load256(up[i:])))
 	}
 	archsimd.ClearAVXUpperBits()
 }
@@ -251,4 +250,18 @@ func sum8(x f32x8) float32 {
 func max8(x f32x8) float32 {
 	y := x.GetLo().Max(x.GetHi())
 	return max(y.GetElem(0), y.GetElem(1), y.GetElem(2), y.GetElem(3))
+}
+
+// load256 loads fewer than 8 values and zeros. (archsimd's loads of parts fail Go's pointer checks.)
+func load256(s []float32) f32x8 {
+	var x [8]float32
+	copy(x[:], s)
+	return archsimd.LoadFloat32x8(&x)
+}
+
+// save256 stores the first len(s) values.
+func save256(s []float32, v f32x8) {
+	var x [8]float32
+	v.Store(&x)
+	copy(s, x[:])
 }

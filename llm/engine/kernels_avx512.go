@@ -25,8 +25,10 @@ func tile512(c []float32, ldc int, a []float32, lda int, panel []float32, rows, 
 	if k == 0 || rows == 0 {
 		return
 	}
-	// The only bounds check of the loops below, which use pointers: it makes them 1.3 times as fast.
-	_, _, _ = c[(rows-1)*ldc+panelWidth-1], a[(rows-1)*lda+k-1], panel[k*panelWidth-1]
+	// The only bounds check of the loops below, which use pointers: it makes them 1.3 times as fast. Their pointers never
+	// leave the slices: that to the panel ends where the spare room after it begins, that to the first of four rows in
+	// the second.
+	_, _, _ = c[(rows-1)*ldc+panelWidth-1], a[(rows-1)*lda+k-1], panel[:k*panelWidth+1]
 	r := 0
 	for ; r+4 <= rows; r += 4 {
 		tile512x4(c[r*ldc:], ldc, a[r*lda:], lda, panel, k, add)
@@ -66,14 +68,13 @@ func tile512x4(c []float32, ldc int, a []float32, lda int, panel []float32, k in
 }
 
 func tile512x1(c, a, panel []float32, k int, add bool) {
-	pa, pb := unsafe.Pointer(&a[0]), unsafe.Pointer(&panel[0])
+	pb := unsafe.Pointer(&panel[0])
 	var c0, c1 f32x16
-	for range k {
-		x := archsimd.BroadcastFloat32x16(*(*float32)(pa))
+	for _, v := range a[:k] {
+		x := archsimd.BroadcastFloat32x16(v)
 		c0 = x.MulAdd(archsimd.LoadFloat32x16((*[16]float32)(pb)), c0)
 		c1 = x.MulAdd(archsimd.LoadFloat32x16((*[16]float32)(unsafe.Add(pb, 64))), c1)
 		pb = unsafe.Add(pb, 4*panelWidth)
-		pa = unsafe.Add(pa, 4)
 	}
 	store512(c, c0, c1, add)
 }
@@ -97,7 +98,7 @@ func rmsNorm512(dst, x, w []float32, eps float32) {
 		sum = v.MulAdd(v, sum)
 	}
 	if i < n {
-		v := archsimd.LoadFloat32x16SlicePart(x[i:])
+		v := load512(x[i:])
 		sum = v.MulAdd(v, sum)
 	}
 	scale := archsimd.BroadcastFloat32x16(float32(1 / math.Sqrt(float64(sum512(sum))/float64(n)+float64(eps))))
@@ -105,7 +106,7 @@ func rmsNorm512(dst, x, w []float32, eps float32) {
 		archsimd.LoadFloat32x16Slice(x[i:]).Mul(scale).Mul(archsimd.LoadFloat32x16Slice(w[i:])).StoreSlice(dst[i:])
 	}
 	if i < n {
-		archsimd.LoadFloat32x16SlicePart(x[i:]).Mul(scale).Mul(archsimd.LoadFloat32x16SlicePart(w[i:])).StoreSlicePart(dst[i:])
+		save512(dst[i:], load512(x[i:]).Mul(scale).Mul(load512(w[i:])))
 	}
 	archsimd.ClearAVXUpperBits()
 }
@@ -118,7 +119,7 @@ func swiglu512(gate, up []float32) {
 		silu512(archsimd.LoadFloat32x16Slice(gate[i:])).Mul(archsimd.LoadFloat32x16Slice(up[i:])).StoreSlice(gate[i:])
 	}
 	if i < n {
-		silu512(archsimd.LoadFloat32x16SlicePart(gate[i:])).Mul(archsimd.LoadFloat32x16SlicePart(up[i:])).StoreSlicePart(gate[i:])
+		save512(gate[i:], silu512(load512(gate[i:])).Mul(load512(up[i:])))
 	}
 	archsimd.ClearAVXUpperBits()
 }
@@ -258,3 +259,17 @@ func sumExp512(x []float32, shift float32) float64 {
 }
 
 func sum512(x f32x16) float32 { return sum8(x.GetLo().Add(x.GetHi())) }
+
+// load512 loads fewer than 16 values and zeros. (archsimd's loads of parts fail Go's pointer checks.)
+func load512(s []float32) f32x16 {
+	var x [16]float32
+	copy(x[:], s)
+	return archsimd.LoadFloat32x16(&x)
+}
+
+// save512 stores the first len(s) values.
+func save512(s []float32, v f32x16) {
+	var x [16]float32
+	v.Store(&x)
+	copy(s, x[:])
+}

@@ -6,7 +6,8 @@ import (
 )
 
 // matrix is a weight W (out, in), laid out for the tile kernels: panels of panelWidth outputs,
-// data (⌈out/panelWidth⌉, in, panelWidth); outputs that pad the last panel have zero weights.
+// data (⌈out/panelWidth⌉, in, panelWidth); outputs that pad the last panel have zero weights. The capacity of data has
+// spare room, see kernels.tile.
 type matrix struct {
 	out, in int
 	data    []float32
@@ -31,7 +32,7 @@ const parallelWork = 1 << 20
 // pack lays out rows of W; read fills dst with the rows first…first+n, each of in values.
 func pack(out, in, threads int, read func(dst []float32, first, n int) error) (*matrix, error) {
 	panels := roundUp(out, panelWidth) / panelWidth
-	m := &matrix{out: out, in: in, data: make([]float32, panels*in*panelWidth)}
+	m := &matrix{out: out, in: in, data: make([]float32, panels*in*panelWidth, panels*in*panelWidth+panelWidth)}
 	var once sync.Once
 	var failed error
 	if out*in < parallelWork {
