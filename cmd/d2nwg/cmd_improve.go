@@ -36,7 +36,7 @@ func runImprove(ctx context.Context, s *session) error {
 		return err
 	}
 	if s.Bool("dry-run") {
-		return dryRun(s)
+		return dryRun(ctx, s)
 	}
 	r, err := openRun(s)
 	if err != nil {

@@ -1,0 +1,212 @@
+package pipeline
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"d2nwg/cmd/internal/recipe"
+	"d2nwg/generator"
+	"d2nwg/generator/explore"
+	"d2nwg/generator/tokens"
+	"d2nwg/generator/vae"
+	"d2nwg/internal/stats"
+)
+
+// Speeds that the plan's times assume, in floating-point operations a second: about what two AVX-512 cores reach with
+// small models. They are no promise.
+const (
+	scoringSpeed  = 60e9
+	trainingSpeed = 100e9
+)
+
+// Plan is what a run would do. Nothing is trained, scored or written to make it.
+type Plan struct {
+	Base       string  `json:"base"`
+	Parameters int64   `json:"parameters"`
+	Target     string  `json:"target"`
+	Describe   string  `json:"describe,omitempty"`
+	Select     int     `json:"select_items"`
+	Confirm    int     `json:"confirm_items"`
+	Test       int     `json:"test_items"`
+	Relatives  int     `json:"relatives"` // to be read or made
+	Values     int64   `json:"values"`    // learned numbers of a weight set
+	Tokens     int     `json:"tokens"`    // of a weight set
+	Latent     int     `json:"latent"`    // numbers a token is pressed into
+	Sources    int     `json:"sources"`
+	PerSource  int     `json:"evaluations_per_source"`
+	Opening    int     `json:"opening"`         // which look at the test split this would be
+	Alpha      float64 `json:"alpha"`           // level left for it
+	Gain       float64 `json:"detectable_gain"` // smallest true gain found with power 0.8: of a 0/1 metric where candidates differ on a fifth of the items, else in standard deviations of the items' differences
+	Memory     int64   `json:"memory_bytes"`    // rough
+	Seconds    []Stage `json:"seconds"`         // rough
+}
+
+// Preview makes the plan of a run that would live in dir.
+func Preview(ctx context.Context, dir string, rec recipe.Improve) (*Plan, error) {
+	temp, err := os.MkdirTemp("", "d2nwg-plan-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temp)
+	r := &Run{Dir: temp, Recipe: rec}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	defer r.base.Close()
+	d := r.target.data
+	p := &Plan{
+		Base: r.base.Dir, Parameters: r.base.Config.Parameters(), Target: d.Name, Describe: r.target.description,
+		Select: d.Items(stats.Select), Confirm: d.Items(stats.Confirm), Test: d.Items(stats.Test),
+		Latent: rec.Generator.VAE.Latent,
+	}
+	if rec.Generator.VAE.Kind == vae.Conv {
+		p.Latent *= 16 * 16
+	}
+	if rec.Base == recipe.Bundled {
+		p.Base = recipe.Bundled
+	}
+	if err := r.planTokens(p); err != nil {
+		return nil, err
+	}
+	if err := r.planTest(ctx, p, dir); err != nil {
+		return nil, err
+	}
+	return p, r.planCost(p)
+}
+
+// planTokens counts the relatives and what is learned of each.
+func (r *Run) planTokens(p *Plan) error {
+	made, err := r.target.materials(r.Recipe.Relatives.Make, r.Recipe.Seed)
+	if err != nil {
+		return err
+	}
+	rank := r.Recipe.Relatives.Make.Rank
+	p.Relatives = len(made)
+	if from := r.Recipe.Relatives.From; len(from) > 0 {
+		p.Relatives = 0
+		for _, dir := range from {
+			found, err := r.readRelatives(context.Background(), dir)
+			if err != nil {
+				return err
+			}
+			p.Relatives += len(found)
+			for _, lr := range found[0].Variant.LowRank {
+				rank = lr.Rank
+			}
+			if len(found[0].Variant.LowRank) == 0 {
+				rank = 0
+			}
+		}
+	}
+	share := 1.0
+	if p.Relatives == 0 || rank == 0 {
+		rank, share = 0, float64(r.Recipe.Spectrum.Percent)/100
+	}
+	var specs []tokens.Spec
+	for _, s := range r.base.Config.TensorShapes() {
+		if len(s.Shape) != 2 || s.Layer < 0 {
+			continue
+		}
+		shape := s.Shape
+		if rank > 0 {
+			shape = []int{s.Shape[0], rank}
+		}
+		specs = append(specs, tokens.Spec{Name: s.Name, Module: s.Module, Layer: s.Layer, Shape: shape})
+		p.Values += int64(share * float64(shape[0]*shape[1]))
+	}
+	m, err := tokens.NewMap(specs, r.Recipe.Generator.ChunkLen)
+	if err != nil {
+		return err
+	}
+	p.Tokens = int(share * float64(m.Tokens()))
+	return nil
+}
+
+// planTest says what the test split can show.
+func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
+	e := r.Recipe.Explore
+	p.PerSource = explore.Budget{Proposals: e.Proposals, Scales: e.Scales, Layers: e.Layers, Tries: e.Tries, Soup: e.Soup}.
+		Evaluations(7 * r.base.Config.Layers)
+	p.Sources = 3 // generated, decode-only, noise
+	if p.Relatives > 0 {
+		p.Sources += 3 // mean, nearest, interpolation
+		if e.Controls && p.Describe != "" {
+			p.Sources += 2
+		}
+	}
+	base, err := r.base.Hash()
+	if err != nil {
+		return err
+	}
+	ledger := (&Run{Dir: dir, Recipe: r.Recipe}).ledger()
+	if _, err := os.Stat(filepath.Dir(ledger)); err == nil {
+		if p.Opening, err = explore.Openings(ctx, ledger, base, r.target.data.Hash(stats.Test)); err != nil {
+			return err
+		}
+	}
+	p.Opening++
+	p.Alpha = stats.SpendAlpha(e.Alpha, p.Opening)
+	if len(r.target.data.Documents) == 0 && r.Recipe.Score.Metric != "margin" {
+		p.Gain = stats.MinDetectable(p.Test, 0.2, p.Alpha, 0.8)
+	} else {
+		p.Gain = stats.MinDetectableMean(p.Test, 1, p.Alpha, 0.8)
+	}
+	return nil
+}
+
+// planCost estimates memory and seconds.
+func (r *Run) planCost(p *Plan) error {
+	params := float64(p.Parameters)
+	count := func(split stats.Split) (n float64, err error) {
+		for _, q := range r.target.data.Questions[split] {
+			ids, err := r.tok.Encode(q.Prompt+q.Answer, false)
+			if err != nil {
+				return 0, err
+			}
+			n += float64(len(ids)) + 2
+		}
+		for _, d := range r.target.data.Documents[split] {
+			ids, err := r.tok.Encode(d, false)
+			if err != nil {
+				return 0, err
+			}
+			n += float64(len(ids)) + 1
+		}
+		return n, nil
+	}
+	selected, err := count(stats.Select)
+	if err != nil {
+		return err
+	}
+	tested, err := count(stats.Test)
+	if err != nil {
+		return err
+	}
+	m, g := r.Recipe.Relatives.Make, r.Recipe.Generator
+	made := float64(p.Relatives)
+	if len(r.Recipe.Relatives.From) > 0 {
+		made = 0
+	}
+	vaeParams := networkSize(g.VAE.Kind == vae.Conv, g)
+	ditParams := 18 * float64(g.Diffusion.Width*g.Diffusion.Width*g.Diffusion.Blocks)
+	joint := min(p.Tokens, g.MaxTokens)
+	p.Seconds = []Stage{
+		{"relatives", made * float64(m.Train.Steps*m.Rows*m.Len) * 4 * params / trainingSpeed},
+		{"vae", 6 * vaeParams * float64(g.VAE.Steps*g.VAE.Batch) / trainingSpeed},
+		{"diffusion", 6 * ditParams * float64(g.Diffusion.Steps*g.Diffusion.Batch*joint) / trainingSpeed},
+		{"explore", 2 * params * (float64(p.Sources*p.PerSource)*selected + float64(p.Sources)*2*tested) / scoringSpeed},
+	}
+	// The scoring copy, the relatives' learned values, and weights, gradients and two moments of the larger network.
+	p.Memory = int64(4*params) + 4*p.Values*int64(max(p.Relatives, 1)) + int64(16*max(vaeParams, ditParams)) + int64(4*g.VAE.Batch*g.ChunkLen*8)
+	return nil
+}
+
+// networkSize is about the number of weights a token meets in the autoencoder.
+func networkSize(conv bool, g generator.Config) float64 {
+	h, c := float64(g.VAE.Hidden), float64(g.ChunkLen)
+	if conv {
+		return 100 * h * h * c / 256 // the convolutions at full resolution outweigh the rest
+	}
+	return 2 * (c*h + 2*float64(g.VAE.Blocks)*h*h + h*float64(g.VAE.Latent))
+}
