@@ -176,14 +176,36 @@ func (m Mix) Training() (Training, error) {
 // Tasks returns the tasks drawn from.
 func (g Training) Tasks() []Task { return slices.Clone(g.tasks) }
 
-// One narrows the training to one of its tasks, each equally likely.
+// One narrows the training to one of its tasks, drawn as Draw does.
 func (g Training) One(r *rand.Rand) Training {
-	return Training{tasks: []Task{g.tasks[r.IntN(len(g.tasks))]}, mix: g.mix}
+	return Training{tasks: []Task{g.pick(r)}, mix: g.mix}
 }
 
-// Draw draws a task, each equally likely, and an item of its train cut.
+// inputShares is how often each kind of input is trained on, relative to the others. Among the training tasks are 35
+// on words but 3 on pairs, which are the harder ones; digits know only 100 inputs.
+var inputShares = map[string]float64{"word": 6, "pair": 3, "digits": 1, "bits": 6}
+
+// pick draws a kind of input by its share, then one of its tasks, each equally likely.
+func (g Training) pick(r *rand.Rand) Task {
+	byInput := map[string]int{}
+	total := 0.0
+	for _, t := range g.tasks {
+		if byInput[t.Input]++; byInput[t.Input] == 1 {
+			total += inputShares[t.Input]
+		}
+	}
+	at := r.Float64() * total
+	for _, t := range g.tasks {
+		if at -= inputShares[t.Input] / float64(byInput[t.Input]); at < 0 {
+			return t
+		}
+	}
+	return g.tasks[len(g.tasks)-1]
+}
+
+// Draw draws a task, its kind of input by share, and an item of its train cut.
 func (g Training) Draw(r *rand.Rand) Item {
-	t := g.tasks[r.IntN(len(g.tasks))]
+	t := g.pick(r)
 	for {
 		if x, y := t.DrawIn(r, stats.Train); g.mix.owns(t, x) {
 			return Item{Task: t.Name, X: x, Y: y}
