@@ -208,9 +208,6 @@ func TestLayerScopeAndLoading(t *testing.T) {
 }
 
 func TestPaperPreset(t *testing.T) {
-	if testing.Short() {
-		t.Skip("convolutions take seconds")
-	}
 	b := openBackend(t, compute.Go)
 	_, all := tiny(t)
 	cfg, err := Default(Paper)

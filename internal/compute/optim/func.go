@@ -14,80 +14,74 @@ import (
 // Func is a compiled model with fixed parameters, for inference. It is not safe for concurrent use.
 type Func struct {
 	b      gomlx.Backend
-	g      *graph.Graph
+	prog   *compute.Program
 	inputs []shapes.Shape
 	outs   []int // sizes of the outputs
 	params []gomlx.Buffer
 }
 
-// NewFunc compiles model for float32 inputs of the given shapes with the parameters values.
-func NewFunc(backend *compute.Backend, inputs [][]int, values map[string][]float32, model Loss) (*Func, error) {
+// NewFunc compiles net for float32 inputs of the given shapes with the parameters values.
+func NewFunc(backend *compute.Backend, inputs [][]int, values map[string][]float32, net Loss) (*Func, error) {
 	f := &Func{b: backend.GoMLX()}
-	err := compute.Safe("build the model", func() error {
-		m, outs := build(f.b, "infer", 0, values, inputs, model)
-		f.g = m.g
-		for _, dims := range inputs {
-			f.inputs = append(f.inputs, shapes.Make(dtypes.Float32, dims...))
-		}
+	for _, dims := range inputs {
+		f.inputs = append(f.inputs, shapes.Make(dtypes.Float32, dims...))
+	}
+	var m *model
+	prog, err := backend.Compile("infer", func(g *graph.Graph) []*graph.Node {
+		var outs []*graph.Node
+		m, outs = build(g, 0, values, inputs, net)
 		for _, o := range outs {
 			f.outs = append(f.outs, o.Shape().Size())
 		}
-		for _, name := range m.names {
-			buf, err := f.b.BufferFromFlatData(0, m.init[name], m.nodes[name].Shape())
-			if err != nil {
-				return err
-			}
-			f.params = append(f.params, buf)
-		}
-		return m.g.Compile(outs...)
+		return outs
 	})
 	if err != nil {
-		f.Close()
 		return nil, err
+	}
+	f.prog = prog
+	for _, name := range m.names {
+		buf, err := f.b.BufferFromFlatData(0, m.init[name], m.nodes[name].Shape())
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		f.params = append(f.params, buf)
 	}
 	return f, nil
 }
 
 // Call runs the model. It returns fresh slices, one an output.
 func (f *Func) Call(inputs ...[]float32) ([][]float32, error) {
-	var out [][]float32
-	err := compute.Safe("run the model", func() error {
-		if len(inputs) != len(f.inputs) {
-			return fmt.Errorf("%d inputs given, the model takes %d", len(inputs), len(f.inputs))
+	if len(inputs) != len(f.inputs) {
+		return nil, fmt.Errorf("%d inputs given, the model takes %d", len(inputs), len(f.inputs))
+	}
+	var args []gomlx.Buffer
+	for i, v := range inputs {
+		if len(v) != f.inputs[i].Size() {
+			return nil, fmt.Errorf("an input of %d values was given for shape %v", len(v), f.inputs[i].Dimensions)
 		}
-		args := make([]gomlx.Buffer, 0, len(inputs)+len(f.params))
-		for i, v := range inputs {
-			if len(v) != f.inputs[i].Size() {
-				return fmt.Errorf("an input of %d values was given for shape %v", len(v), f.inputs[i].Dimensions)
-			}
-			buf, err := f.b.BufferFromFlatData(0, v, f.inputs[i])
-			if err != nil {
-				return err
-			}
-			args = append(args, buf)
-		}
-		args = append(args, f.params...)
-		donate := make([]bool, len(args))
-		for i := range inputs {
-			donate[i] = true
-		}
-		results, err := f.g.Executable().Execute(args, donate, 0)
+		buf, err := f.b.BufferFromFlatData(0, v, f.inputs[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for i, r := range results {
-			v := make([]float32, f.outs[i])
-			if err := r.ToFlatData(v); err != nil {
-				return err
-			}
-			if err := r.Finalize(); err != nil {
-				return err
-			}
-			out = append(out, v)
+		args = append(args, buf)
+	}
+	results, err := f.prog.Run(append(args, f.params...))
+	if err == nil {
+		err = finalize(args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out [][]float32
+	for i, r := range results {
+		v := make([]float32, f.outs[i])
+		if err := r.ToFlatData(v); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return out, err
+		out = append(out, v)
+	}
+	return out, finalize(results)
 }
 
 // Close frees the parameters and the compiled model.
@@ -96,8 +90,7 @@ func (f *Func) Close() {
 		_ = b.Finalize()
 	}
 	f.params = nil
-	if f.g != nil {
-		f.g.Finalize()
-		f.g = nil
+	if f.prog != nil {
+		f.prog.Close()
 	}
 }

@@ -89,47 +89,54 @@ func TestTrainerAgreesWithAdamW(t *testing.T) {
 	o := Options{Beta1: 0.9, Beta2: 0.95, Epsilon: 1e-8, WeightDecay: 0.1, Clip: 1.5, EMA: 0.9}
 	x, y := data()
 	eachBackend(t, func(t *testing.T, b *compute.Backend) {
-		tr, err := NewTrainer(b, [][]int{{4, 3}, {4, 2}}, quadratic, o, nil, 7)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tr.Close()
-		p, err := tr.Params(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref := reference{m: make([]float64, 8), v: make([]float64, 8)}
-		for _, v := range append(p["lin.w"], p["lin.c"]...) {
-			ref.w = append(ref.w, float64(v))
-		}
-		ref.avg = append([]float64(nil), ref.w...)
-		for n := 1; n <= 20; n++ {
-			lr := 0.1 / float64(n)
-			want := ref.step(x, y, n, lr, o)
-			got, metrics, err := tr.Step(lr, x, y)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if math.Abs(got-want) > 1e-5*want || len(metrics) != 1 || metrics[0] <= 0 {
-				t.Fatalf("step %d: loss %v, reference %v; metrics %v", n, got, want, metrics)
-			}
-		}
-		for _, averaged := range []bool{false, true} {
-			p, err := tr.Params(averaged)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := ref.w
-			if averaged {
-				want = ref.avg
-			}
-			for i, v := range append(p["lin.w"], p["lin.c"]...) {
-				if math.Abs(float64(v)-want[i]) > 2e-5 {
-					t.Errorf("averaged %v: parameter %d is %v, reference %v", averaged, i, v, want[i])
-				}
-			}
+		for _, host := range []bool{false, true} {
+			agree(t, b, o, x, y, host)
 		}
 	})
+}
+
+// agree compares 20 steps, taken by the graph or on the host, with the reference.
+func agree(t *testing.T, b *compute.Backend, o Options, x, y []float32, host bool) {
+	tr, err := newTrainer(b, [][]int{{4, 3}, {4, 2}}, quadratic, o, nil, 7, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	p, err := tr.Params(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := reference{m: make([]float64, 8), v: make([]float64, 8)}
+	for _, v := range append(p["lin.w"], p["lin.c"]...) {
+		ref.w = append(ref.w, float64(v))
+	}
+	ref.avg = append([]float64(nil), ref.w...)
+	for n := 1; n <= 20; n++ {
+		lr := 0.1 / float64(n)
+		want := ref.step(x, y, n, lr, o)
+		got, metrics, err := tr.Step(lr, x, y)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if math.Abs(got-want) > 1e-5*want || len(metrics) != 1 || metrics[0] <= 0 {
+			t.Fatalf("step %d: loss %v, reference %v; metrics %v", n, got, want, metrics)
+		}
+	}
+	for _, averaged := range []bool{false, true} {
+		p, err := tr.Params(averaged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ref.w
+		if averaged {
+			want = ref.avg
+		}
+		for i, v := range append(p["lin.w"], p["lin.c"]...) {
+			if math.Abs(float64(v)-want[i]) > 2e-5 {
+				t.Errorf("host %v, averaged %v: parameter %d is %v, reference %v", host, averaged, i, v, want[i])
+			}
+		}
+	}
 }
 
 func TestStateContinuesExactly(t *testing.T) {

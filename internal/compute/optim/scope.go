@@ -11,7 +11,6 @@ import (
 	"math"
 	"math/rand/v2"
 
-	gomlx "github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
@@ -88,10 +87,9 @@ func (s *Scope) Param(name string, init Init, dims ...int) *graph.Node {
 	return n
 }
 
-// build makes a graph with one float32 input per shape and calls f on it.
-func build(b gomlx.Backend, name string, seed uint64, values map[string][]float32, inputs [][]int,
-	f func(s *Scope, in []*graph.Node) []*graph.Node) (*model, []*graph.Node) {
-	m := &model{g: graph.NewGraph(b, name), seed: seed, values: values, nodes: map[string]*graph.Node{}, init: map[string][]float32{}}
+// build adds one float32 input per shape to g and calls f on them.
+func build(g *graph.Graph, seed uint64, values map[string][]float32, inputs [][]int, f Loss) (*model, []*graph.Node) {
+	m := &model{g: g, seed: seed, values: values, nodes: map[string]*graph.Node{}, init: map[string][]float32{}}
 	in := make([]*graph.Node, len(inputs))
 	for i, dims := range inputs {
 		in[i] = graph.Parameter(m.g, fmt.Sprintf("input:%d", i), shapes.Make(dtypes.Float32, dims...))

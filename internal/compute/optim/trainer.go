@@ -26,7 +26,8 @@ type Loss func(s *Scope, in []*graph.Node) []*graph.Node
 // Trainer holds a compiled training step and its state on the backend. It is not safe for concurrent use.
 type Trainer struct {
 	b       gomlx.Backend
-	g       *graph.Graph
+	host    bool // AdamW runs on the host, in the backend's own memory
+	prog    *compute.Program
 	opt     Options
 	names   []string
 	shapes  []shapes.Shape
@@ -38,20 +39,30 @@ type Trainer struct {
 
 // NewTrainer builds and compiles the step of loss for float32 inputs of the given shapes. Parameters start with values, or with their
 // own initialization drawn from seed when values is nil.
+//
+// Where the backend's memory is the host's, AdamW runs in Go in one pass over the state, in place: as graph operations it takes twenty,
+// and more time than the gradients of a small model. Elsewhere, on a GPU, it is part of the compiled step.
 func NewTrainer(backend *compute.Backend, inputs [][]int, loss Loss, opt Options, values map[string][]float32, seed uint64) (*Trainer, error) {
-	t := &Trainer{b: backend.GoMLX(), opt: opt}
-	err := compute.Safe("build the training step", func() error {
-		m, outs := build(t.b, "train", seed, values, inputs, loss)
-		t.g, t.names, t.metrics = m.g, m.names, len(outs)-1
-		for _, dims := range inputs {
-			t.inputs = append(t.inputs, shapes.Make(dtypes.Float32, dims...))
-		}
-		if err := t.compile(m, outs); err != nil {
-			return err
-		}
-		return t.start(m)
+	return newTrainer(backend, inputs, loss, opt, values, seed, backend.GoMLX().HasSharedBuffers())
+}
+
+func newTrainer(backend *compute.Backend, inputs [][]int, loss Loss, opt Options, values map[string][]float32, seed uint64, host bool) (*Trainer, error) {
+	t := &Trainer{b: backend.GoMLX(), opt: opt, host: host}
+	for _, dims := range inputs {
+		t.inputs = append(t.inputs, shapes.Make(dtypes.Float32, dims...))
+	}
+	var m *model
+	prog, err := backend.Compile("train", func(g *graph.Graph) []*graph.Node {
+		var outs []*graph.Node
+		m, outs = build(g, seed, values, inputs, loss)
+		t.names, t.metrics = m.names, len(outs)-1
+		return append(t.next(m, outs[0]), outs...)
 	})
 	if err != nil {
+		return nil, err
+	}
+	t.prog = prog
+	if err := t.start(m); err != nil {
 		t.Close()
 		return nil, err
 	}
@@ -66,79 +77,18 @@ func (t *Trainer) groups() int {
 	return 3
 }
 
-// compile adds gradients and AdamW to the graph. Outputs: new state in the order of t.state, then the loss and the metrics.
-func (t *Trainer) compile(m *model, outs []*graph.Node) error {
+// next adds gradients to the graph. On the host they are its outputs; else AdamW is added, and the outputs are the new state.
+func (t *Trainer) next(m *model, loss *graph.Node) []*graph.Node {
 	params := make([]*graph.Node, len(m.names))
 	for i, name := range m.names {
 		params[i] = m.nodes[name]
 		t.shapes = append(t.shapes, params[i].Shape())
 	}
-	grads := graph.Gradient(outs[0], params...)
-	moments := make([][]*graph.Node, t.groups()-1)
-	for k := range moments {
-		for i, name := range m.names {
-			moments[k] = append(moments[k], graph.Parameter(m.g, fmt.Sprintf("state%d:%s", k, name), t.shapes[i]))
-		}
-	}
-	scalar := shapes.Make(dtypes.Float32)
-	rate := graph.Parameter(m.g, "rate", scalar)       // learning rate / (1 − β1^t)
-	decay := graph.Parameter(m.g, "decay", scalar)     // 1 − learning rate · weight decay
-	second := graph.Parameter(m.g, "second", scalar)   // 1 / √(1 − β2^t)
-	average := graph.Parameter(m.g, "average", scalar) // 1 − EMA decay of this step
-	grads = clip(grads, t.opt.Clip)
-	next := make([][]*graph.Node, t.groups())
-	for i, p := range params {
-		g := grads[i]
-		m1 := lerp(moments[0][i], g, 1-t.opt.Beta1)
-		m2 := lerp(moments[1][i], graph.Mul(g, g), 1-t.opt.Beta2)
-		update := graph.Div(graph.Mul(rate, m1), graph.AddScalar(graph.Mul(graph.Sqrt(m2), second), t.opt.Epsilon))
-		if t.opt.WeightDecay > 0 && p.Rank() >= 2 {
-			p = graph.Mul(p, decay)
-		}
-		p = graph.Sub(p, update)
-		next[0], next[1], next[2] = append(next[0], p), append(next[1], m1), append(next[2], m2)
-		if t.opt.EMA > 0 {
-			avg := moments[2][i]
-			next[3] = append(next[3], graph.Add(avg, graph.Mul(graph.Sub(p, avg), average)))
-		}
-	}
-	var all []*graph.Node
-	for _, group := range next {
-		all = append(all, group...)
-	}
-	return m.g.Compile(append(all, outs...)...)
-}
-
-// lerp is a + w·(b − a).
-func lerp(a, b *graph.Node, w float64) *graph.Node {
-	return graph.Add(a, graph.MulScalar(graph.Sub(b, a), w))
-}
-
-// clip scales the gradients so that their common norm is at most limit.
-func clip(grads []*graph.Node, limit float64) []*graph.Node {
-	if limit <= 0 {
+	grads := graph.Gradient(loss, params...)
+	if t.host {
 		return grads
 	}
-	var total *graph.Node
-	for _, g := range grads {
-		sq := graph.Mul(g, g)
-		for sq.Rank() > 0 { // one axis at a time: the go backend's plain f32 sum of a million terms is 1 % off
-			sq = graph.ReduceSum(sq, -1)
-		}
-		if total == nil {
-			total = sq
-		} else {
-			total = graph.Add(total, sq)
-		}
-	}
-	norm := graph.Sqrt(graph.AddScalar(total, 1e-12))
-	limitNode := graph.Scalar(total.Graph(), dtypes.Float32, limit)
-	scale := graph.Div(limitNode, graph.Max(norm, limitNode))
-	out := make([]*graph.Node, len(grads))
-	for i, g := range grads {
-		out[i] = graph.Mul(g, scale)
-	}
-	return out
+	return t.adamW(m, params, grads)
 }
 
 // start puts the first state on the backend: moments 0, averages at the parameters.
@@ -169,31 +119,20 @@ func (t *Trainer) append(values []float32, shape shapes.Shape) error {
 // Step takes one step of AdamW with the given learning rate. inputs are float32 values in the order and of the shapes given to
 // NewTrainer. It returns the loss and the metrics before the step. A loss that is not finite is an error; the state is then spoiled.
 func (t *Trainer) Step(learningRate float64, inputs ...[]float32) (float64, []float64, error) {
-	var out []float64
-	err := compute.Safe("train", func() error {
-		args, donate, err := t.args(learningRate, inputs)
-		if err != nil {
-			return err
-		}
-		results, err := t.g.Executable().Execute(args, donate, 0)
-		if err != nil {
-			return err
-		}
-		t.state = results[:len(t.state)]
-		for _, r := range results[len(t.state):] {
-			v := make([]float32, 1)
-			if err := r.ToFlatData(v); err != nil {
-				return err
-			}
-			if err := r.Finalize(); err != nil {
-				return err
-			}
-			out = append(out, float64(v[0]))
-		}
-		return nil
-	})
+	in, numbers, err := t.args(learningRate, inputs)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, fmt.Errorf("train: %w", err)
+	}
+	results, err := t.prog.Run(slices.Concat(in, t.state[:t.passed()], numbers))
+	if err == nil {
+		err = finalize(append(in, numbers...))
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("train: %w", err)
+	}
+	out, err := t.take(learningRate, results)
+	if err != nil {
+		return 0, nil, fmt.Errorf("train: %w", err)
 	}
 	t.step++
 	if math.IsNaN(out[0]) || math.IsInf(out[0], 0) {
@@ -202,39 +141,66 @@ func (t *Trainer) Step(learningRate float64, inputs ...[]float32) (float64, []fl
 	return out[0], out[1:], nil
 }
 
-// args lines up the graph's arguments: inputs, parameters, moments, averages, scalars. All of them are given away to the step.
-func (t *Trainer) args(learningRate float64, inputs [][]float32) (args []gomlx.Buffer, donate []bool, err error) {
+// passed is the number of state buffers that the compiled step reads.
+func (t *Trainer) passed() int {
+	if t.host {
+		return len(t.names)
+	}
+	return len(t.state)
+}
+
+// take brings the results of a step into the state and reads the loss and the metrics behind them.
+func (t *Trainer) take(learningRate float64, results []gomlx.Buffer) ([]float64, error) {
+	n := t.passed()
+	if t.host {
+		if err := t.apply(learningRate, results[:n]); err != nil {
+			return nil, err
+		}
+	} else {
+		if err := finalize(t.state); err != nil {
+			return nil, err
+		}
+		t.state = results[:n]
+	}
+	var out []float64
+	for _, r := range results[n:] {
+		v := make([]float32, 1)
+		if err := r.ToFlatData(v); err != nil {
+			return nil, err
+		}
+		out = append(out, float64(v[0]))
+	}
+	return out, finalize(results[n:])
+}
+
+// args makes the arguments of a step beside the state: the inputs, which stand before it, and AdamW's factors, which stand behind it where
+// the graph needs them.
+func (t *Trainer) args(learningRate float64, inputs [][]float32) (in, numbers []gomlx.Buffer, err error) {
 	if len(inputs) != len(t.inputs) {
 		return nil, nil, fmt.Errorf("%d inputs given, the step takes %d", len(inputs), len(t.inputs))
 	}
-	put := func(values []float32, shape shapes.Shape) error {
-		if len(values) != shape.Size() {
-			return fmt.Errorf("an input of %d values was given for shape %v", len(values), shape.Dimensions)
-		}
-		buf, err := t.b.BufferFromFlatData(0, values, shape)
-		args = append(args, buf)
-		return err
-	}
 	for i, v := range inputs {
-		if err := put(v, t.inputs[i]); err != nil {
+		if len(v) != t.inputs[i].Size() {
+			return nil, nil, fmt.Errorf("an input of %d values was given for shape %v", len(v), t.inputs[i].Dimensions)
+		}
+		buf, err := t.b.BufferFromFlatData(0, v, t.inputs[i])
+		if err != nil {
 			return nil, nil, err
 		}
+		in = append(in, buf)
 	}
-	args = append(args, t.state...)
-	n, scalar := float64(t.step+1), shapes.Make(dtypes.Float32)
-	// Averages warm up: a decay of at most (1+t)/(10+t) keeps the first, untrained values from lingering.
-	average := 1 - math.Min(t.opt.EMA, (1+n)/(10+n))
-	for _, v := range []float64{learningRate / (1 - math.Pow(t.opt.Beta1, n)), 1 - learningRate*t.opt.WeightDecay,
-		1 / math.Sqrt(1-math.Pow(t.opt.Beta2, n)), average} {
-		if err := put([]float32{float32(v)}, scalar); err != nil {
+	if t.host {
+		return in, nil, nil
+	}
+	f := t.factors(learningRate)
+	for _, v := range []float32{f.rate, f.decay, f.second, f.average} {
+		buf, err := t.b.BufferFromFlatData(0, []float32{v}, shapes.Make(dtypes.Float32))
+		if err != nil {
 			return nil, nil, err
 		}
+		numbers = append(numbers, buf)
 	}
-	donate = make([]bool, len(args))
-	for i := range donate {
-		donate[i] = true
-	}
-	return args, donate, nil
+	return in, numbers, nil
 }
 
 // Steps is the number of steps taken, those before a SetState included.
@@ -330,13 +296,21 @@ func (t *Trainer) replace(i int, values []float32, shape shapes.Shape) error {
 	return old.Finalize()
 }
 
+// finalize frees buffers.
+func finalize(buffers []gomlx.Buffer) error {
+	for _, b := range buffers {
+		if err := b.Finalize(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close frees the state and the compiled step.
 func (t *Trainer) Close() {
-	for _, b := range t.state {
-		_ = b.Finalize()
-	}
+	_ = finalize(t.state)
 	t.state = nil
-	if t.g != nil {
-		t.g.Finalize()
+	if t.prog != nil {
+		t.prog.Close()
 	}
 }
