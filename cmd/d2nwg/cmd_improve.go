@@ -62,9 +62,7 @@ func runImprove(ctx context.Context, s *session) error {
 // writeRun prints a finished run for people.
 func writeRun(w io.Writer, dir string, r *pipeline.Report) {
 	fmt.Fprintf(w, "target %s, %d relatives\n", r.Target, r.Relatives)
-	g := r.Gate
-	fmt.Fprintf(w, "reconstruction gate: base %.4f, decoded %.4f; %d relatives %.4f, decoded %.4f: %s\n",
-		g.Base, g.DecodedBase, g.Tried, g.Relatives, g.Decoded, map[bool]string{true: "passed", false: "NOT passed"}[g.Passed])
+	writeGate(w, r.Gate)
 	if n := r.Novelty; n != nil {
 		fmt.Fprintf(w, "novelty: %d of %d samples copy a relative; nearest-relative distance %.3f (relatives among themselves: median %.3f)\n",
 			n.Copies, len(n.Samples), n.Samples[0].L2, n.ZooL2.Median)
@@ -77,4 +75,9 @@ func writeRun(w io.Writer, dir string, r *pipeline.Report) {
 	}
 	t.Write(w)
 	fmt.Fprintf(w, "\nthe winner of %q stands in %s/%s\n", r.Written, dir, pipeline.CandidateDir)
+}
+
+func writeGate(w io.Writer, g pipeline.Gate) {
+	fmt.Fprintf(w, "reconstruction gate: base %.4f, decoded %.4f; %d nearest relatives %.4f, decoded %.4f: %s\n",
+		g.Base, g.DecodedBase, g.Tried, g.Relatives, g.Decoded, map[bool]string{true: "passed", false: "NOT passed"}[g.Passed])
 }

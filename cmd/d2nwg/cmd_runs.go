@@ -12,19 +12,11 @@ import (
 	"slices"
 	"time"
 
+	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/ui"
 	"d2nwg/generator/explore"
 
 	"github.com/urfave/cli/v2"
-)
-
-// Files of a run's folder, as improve leaves them.
-const (
-	runRecipe    = "recipe.yaml"   // the recipe with every default filled in
-	runPlan      = "plan.json"     // resolved values and hashes of inputs
-	runJournal   = "journal.jsonl" // what is done, for resuming
-	runReport    = "report.json"   // sources, verdicts; there once the run has ended
-	runCandidate = "candidate"     // the checkpoint, when one was written
 )
 
 func runsCommand() *cli.Command {
@@ -105,7 +97,7 @@ func runRunsList(_ context.Context, s *session) error {
 func summarizeRun(dir string) (runSummary, bool) {
 	r := runSummary{Name: filepath.Base(dir), Dir: dir, State: "unfinished"}
 	found := false
-	for _, name := range []string{runRecipe, runPlan, runJournal, runReport} {
+	for _, name := range []string{pipeline.RecipeFile, pipeline.PlanFile, pipeline.JournalFile, pipeline.ReportFile} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
 			found = true
 			if info.ModTime().After(r.Changed) {
@@ -116,8 +108,8 @@ func summarizeRun(dir string) (runSummary, bool) {
 	if !found {
 		return r, false
 	}
-	if info, err := os.Stat(filepath.Join(dir, runCandidate)); err == nil && info.IsDir() {
-		r.Candidate = filepath.Join(dir, runCandidate)
+	if info, err := os.Stat(filepath.Join(dir, pipeline.CandidateDir)); err == nil && info.IsDir() {
+		r.Candidate = filepath.Join(dir, pipeline.CandidateDir)
 	}
 	report, err := readReport(dir)
 	switch {
@@ -133,7 +125,7 @@ func summarizeRun(dir string) (runSummary, bool) {
 
 // readReport reads a run's report.json.
 func readReport(dir string) (*explore.Report, error) {
-	path := filepath.Join(dir, runReport)
+	path := filepath.Join(dir, pipeline.ReportFile)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,8 @@ func commands() []*cli.Command {
 		runsCommand(),
 		tasksCommand(),
 		improveCommand(),
+		trainCommand(),
+		sampleCommand(),
 		pretrainCommand(),
 		relativesCommand(),
 		recipeCommand(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"d2nwg/llm"
 	"d2nwg/llm/tokenizer"
@@ -39,15 +40,58 @@ func NewLLaMA(model Reader, tok tokenizer.Tokenizer) (*LLaMA, error) {
 // Len is the length of the vectors: the model's hidden size.
 func (l *LLaMA) Len() int { return l.model.Config().HiddenSize }
 
-// Embed returns the mean hidden state of a text's tokens. A text longer than the model's positions is read in pieces of equal length,
-// each behind its own beginning-of-text token; the states of those tokens, which are the same for every text, are left out of the mean.
+// Embed returns the mean over a text's sentences of each one's mean hidden state. Every sentence is read alone and counts the same, however
+// long it is, so the embedding of a description made of parts is the mean of its parts' embeddings: what a regression learns of a part
+// holds in combinations it never met.
 func (l *LLaMA) Embed(text string) ([]float32, error) {
+	var out []float32
+	parts := sentences(text)
+	for _, s := range parts {
+		part, err := l.sentence(s)
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = make([]float32, len(part))
+		}
+		for i, x := range part {
+			out[i] += x / float32(len(parts))
+		}
+	}
+	if out == nil {
+		return nil, errors.New("condition: an empty text has no embedding; use the null condition for no text")
+	}
+	return out, nil
+}
+
+// sentences splits a text behind ".", "!" or "?" followed by a space, and at line ends.
+func sentences(text string) []string {
+	var out []string
+	for line := range strings.Lines(text) {
+		start := 0
+		for i := range len(line) {
+			if strings.IndexByte(".!?", line[i]) >= 0 && i+1 < len(line) && line[i+1] == ' ' {
+				out = append(out, line[start:i+1])
+				start = i + 1
+			}
+		}
+		out = append(out, line[start:])
+	}
+	for i := range out {
+		out[i] = strings.TrimSpace(out[i])
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// sentence returns the mean hidden state of a text's tokens. A text longer than the model's positions is read in pieces of equal length,
+// each behind its own beginning-of-text token; the states of those tokens, which are the same for every text, are left out of the mean.
+func (l *LLaMA) sentence(text string) ([]float32, error) {
 	ids, err := l.tok.Encode(text, false)
 	if err != nil {
 		return nil, fmt.Errorf("condition: %w", err)
 	}
 	if len(ids) == 0 {
-		return nil, errors.New("condition: an empty text has no embedding; use the null condition for no text")
+		return nil, fmt.Errorf("condition: %q has no tokens; use the null condition for no text", text)
 	}
 	var first []int
 	if bos, ok := l.tok.BOS(); ok {

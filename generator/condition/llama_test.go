@@ -69,6 +69,29 @@ func TestEmbedIsTheMeanOverTheText(t *testing.T) {
 	}
 }
 
+// A description made of sentences is the mean of its sentences, whatever their lengths, order or the space between.
+func TestEmbedIsTheMeanOfSentences(t *testing.T) {
+	l, err := NewLLaMA(echo{t, 64}, letters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	embed := func(text string) []float32 {
+		e, err := l.Embed(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	a, b, c := embed("abcdef."), embed("g!"), embed("h, 1.5 i")
+	for _, text := range []string{"abcdef. g! h, 1.5 i", "g!\nh, 1.5 i\n\nabcdef.\n", "h, 1.5 i\nabcdef.   g!"} {
+		for i, x := range embed(text) {
+			if want := (a[i] + b[i] + c[i]) / 3; math.Abs(float64(x-want)) > 1e-4 {
+				t.Errorf("%q: number %d is %v, want %v", text, i, x, want)
+			}
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	l, err := NewLLaMA(echo{t, 8}, letters{})
 	if err != nil {

@@ -93,6 +93,7 @@ func (r *Run) explore(ctx context.Context, l *learned, g *generator.Generator, o
 	if out.Report, err = explore.Run(ctx, plan); err != nil {
 		return err
 	}
+	out.Report.Seed = r.Recipe.Seed // the one a user knows
 	out.Novelty, err = r.novelty(ctx, l, g)
 	return err
 }

@@ -1,0 +1,95 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"d2nwg/cmd/internal/recipe"
+	"d2nwg/generator"
+	"d2nwg/generator/tokens"
+	"d2nwg/llm"
+)
+
+// SampleOptions say what to sample.
+type SampleOptions struct {
+	Describe   string // "" = the recipe's target
+	Count      int
+	Seed       uint64
+	Layer      int    // one layer only; −1 = all that was learned
+	Out        string // folder to make; sample i stands in Out/i
+	Checkpoint bool   // write whole checkpoints instead of variants
+}
+
+// Resume opens the run in dir with the recipe that is saved there.
+func Resume(dir string, opt Options) (*Run, error) {
+	r, err := recipe.LoadImprove(filepath.Join(dir, RecipeFile), nil)
+	if err != nil {
+		return nil, err
+	}
+	return Open(dir, r, opt)
+}
+
+// Sample draws weights from the run's trained generator and writes them.
+func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
+	if _, err := os.Stat(r.path(GeneratorDir, "config.json")); err != nil {
+		return nil, fmt.Errorf("%s has no trained generator; run 'd2nwg train' or 'improve' first: %w", r.Dir, fs.ErrNotExist)
+	}
+	relatives, err := r.Relatives(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.learn(ctx, relatives)
+	if err != nil {
+		return nil, err
+	}
+	wanted := l.wanted
+	if opt.Describe != "" {
+		if l.text == nil {
+			return nil, fmt.Errorf("the generator in %s was trained without descriptions; leave --describe out", r.Dir)
+		}
+		if wanted, err = l.text.Embed(opt.Describe); err != nil {
+			return nil, err
+		}
+	}
+	backend, err := r.training(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g, err := generator.Open(r.path(GeneratorDir), backend)
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	how := generator.SampleOptions{}
+	if opt.Layer >= 0 {
+		how.Only = func(s tokens.Spec) bool { return s.Layer == opt.Layer }
+	}
+	var dirs []string
+	for i := range opt.Count {
+		sets, err := g.SampleWith(ctx, wanted, 1, Seed(opt.Seed, "sample", i), how)
+		if err != nil {
+			return nil, err
+		}
+		if len(sets[0]) == 0 {
+			return nil, fmt.Errorf("no learned tensor lies in layer %d", opt.Layer)
+		}
+		v, err := l.candidate(sets[0])
+		if err != nil {
+			return nil, err
+		}
+		dir := filepath.Join(opt.Out, fmt.Sprintf("%03d", i))
+		if opt.Checkpoint {
+			err = v.Write(dir, llm.WriteOptions{})
+		} else {
+			err = v.Save(dir, opt.Describe)
+		}
+		if err != nil {
+			return nil, err
+		}
+		dirs = append(dirs, dir)
+	}
+	return dirs, nil
+}
