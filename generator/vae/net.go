@@ -98,8 +98,9 @@ func (m *Model) linear(s *optim.Scope, x *graph.Node, out int) *graph.Node {
 		return nn.Linear(s, "linear", x, out, 1/math.Sqrt(float64(max(in, out))))
 	}
 	t := m.shape.Tokens
-	w := s.In("linear").Param("w", optim.Normal(1/math.Sqrt(float64(max(in, out)))), t, in, out)
-	y := graph.MatMul(graph.Reshape(x, t, m.rows/t, in), w) // (tokens, sets, out)
+	w := s.In("linear").Param("w", optim.Normal(1/math.Sqrt(float64(max(in, out)))), t, out, in)
+	x = graph.Reshape(x, t, m.rows/t, in)
+	y := graph.DotGeneral(x, []int{2}, []int{0}, w, []int{2}, []int{0}) // (tokens, sets, out)
 	return graph.Reshape(y, m.rows, out)
 }
 

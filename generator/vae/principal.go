@@ -22,8 +22,8 @@ func (m *Model) Principal(rows func(token, limit int) ([]float32, error)) (map[s
 		count, first = m.shape.Tokens, 0
 	}
 	chunk, latent := m.shape.ChunkLen, m.cfg.Latent
-	enc := make([]float32, count*chunk*latent) // (count, chunk, latent)
-	dec := make([]float32, count*latent*chunk) // (count, latent, chunk)
+	enc := make([]float32, count*latent*chunk) // (count, latent, chunk)
+	dec := make([]float32, count*chunk*latent) // (count, chunk, latent)
 	basis := make([]*mat.Dense, count)
 	var power float64
 	for i := range basis {
@@ -45,8 +45,8 @@ func (m *Model) Principal(rows func(token, limit int) ([]float32, error)) (map[s
 	for i, v := range basis {
 		for j := range chunk {
 			for k := range latent {
-				enc[(i*chunk+j)*latent+k] = float32(v.At(j, k) / scale)
-				dec[(i*latent+k)*chunk+j] = float32(v.At(j, k) * scale)
+				enc[(i*latent+k)*chunk+j] = float32(v.At(j, k) / scale)
+				dec[(i*chunk+j)*latent+k] = float32(v.At(j, k) * scale)
 			}
 		}
 	}

@@ -81,17 +81,17 @@ func ResBlock(s *optim.Scope, name string, x, embed *graph.Node, out int) *graph
 func Attention(s *optim.Scope, name string, x, bias *graph.Node, heads int, gain float64) *graph.Node {
 	s = s.In(name)
 	n, t, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
-	parts := Split(Dense(s, "qkv", graph.Reshape(x, n*t, d), 3*d, 1), 3)
-	head := func(x *graph.Node, perm ...int) *graph.Node {
-		x = graph.TransposeAllAxes(graph.Reshape(x, n, t, heads, d/heads), perm...)
-		return graph.Reshape(x, n*heads, x.Shape().Dim(2), x.Shape().Dim(3))
+	x = graph.Reshape(x, n*t, d)
+	head := func(name string) *graph.Node { // (n·heads, t, d/heads)
+		y := graph.Reshape(Dense(s, name, x, d, 1), n, t, heads, d/heads)
+		return graph.Reshape(graph.TransposeAllAxes(y, 0, 2, 1, 3), n*heads, t, d/heads)
 	}
-	q, k, v := head(parts[0], 0, 2, 1, 3), head(parts[1], 0, 2, 3, 1), head(parts[2], 0, 2, 1, 3)
-	scores := graph.MulScalar(graph.MatMul(q, k), 1/math.Sqrt(float64(d/heads))) // (n·heads, t, t)
+	q, k, v := graph.MulScalar(head("q"), 1/math.Sqrt(float64(d/heads))), head("k"), head("v")
+	scores := graph.DotGeneral(q, []int{2}, []int{0}, k, []int{2}, []int{0}) // (n·heads, t, t)
 	if bias != nil {
 		scores = graph.Reshape(graph.Add(graph.Reshape(scores, n, heads, t, t), bias), n*heads, t, t)
 	}
-	y := graph.MatMul(graph.Softmax(scores, -1), v) // (n·heads, t, d/heads)
+	y := graph.DotGeneral(graph.Softmax(scores, -1), []int{2}, []int{0}, v, []int{1}, []int{0}) // (n·heads, t, d/heads)
 	y = graph.TransposeAllAxes(graph.Reshape(y, n, heads, t, d/heads), 0, 2, 1, 3)
 	return graph.Reshape(Dense(s, "out", graph.Reshape(y, n*t, d), d, gain), n, t, d)
 }

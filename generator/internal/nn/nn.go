@@ -13,7 +13,7 @@ import (
 	"d2nwg/internal/compute/optim"
 )
 
-// Dense is x·w + b with x (rows, in), giving (rows, out). The first weights have deviation gain/√in; gain 0 starts at zero.
+// Dense is x·wᵀ + b with x (rows, in), giving (rows, out). The first weights have deviation gain/√in; gain 0 starts at zero.
 func Dense(s *optim.Scope, name string, x *graph.Node, out int, gain float64) *graph.Node {
 	in := x.Shape().Dim(-1)
 	y := Linear(s, name, x, out, gain/math.Sqrt(float64(in)))
@@ -21,10 +21,11 @@ func Dense(s *optim.Scope, name string, x *graph.Node, out int, gain float64) *g
 	return graph.Add(y, b)
 }
 
-// Linear is x·w with x (rows, in), giving (rows, out); std is the deviation of the first weights.
+// Linear is x·wᵀ with x (rows, in) and w (out, in), giving (rows, out); std is the deviation of the first weights. In this layout the
+// gradient of w needs no transposition.
 func Linear(s *optim.Scope, name string, x *graph.Node, out int, std float64) *graph.Node {
-	w := s.In(name).Param("w", optim.Normal(std), x.Shape().Dim(-1), out)
-	return graph.MatMul(x, w)
+	w := s.In(name).Param("w", optim.Normal(std), out, x.Shape().Dim(-1))
+	return graph.DotGeneral(x, []int{1}, nil, w, []int{1}, nil)
 }
 
 // SiLU is x·sigmoid(x).
