@@ -22,8 +22,8 @@ func improveCommand() *cli.Command {
 			"every baseline? Exits 0 when the checkpoint is verified, 4 when not. Killed at any moment, the same command\n"+
 			"continues. The candidate stands in OUT/candidate, the report in OUT/report.json.",
 			"d2nwg improve --recipe recipes/demo.yaml --out runs/demo", "what 'make demo' does",
-			"d2nwg improve --base models/mine --tasks questions.jsonl --set relatives.make.count=32 --out runs/mine", "on your own questions",
-			"d2nwg improve --base models/mine --text corpus.txt.gz --set relatives.make.count=16 --out runs/text", "by bits per byte of a text",
+			"d2nwg improve --base models/mine --tasks questions.jsonl --out runs/mine", "on your own questions",
+			"d2nwg improve --base models/mine --text corpus.txt.gz --out runs/text", "by bits per byte of a text",
 			"d2nwg improve --recipe r.yaml --out runs/x --dry-run", "what it would do, cost and be able to show"),
 		Flags: append(runFlags(),
 			&cli.BoolFlag{Name: "dry-run", DisableDefaultText: true, Usage: "print the plan and stop"}),

@@ -2,15 +2,17 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"os"
-	"path/filepath"
 
 	"d2nwg/cmd/internal/recipe"
+	"d2nwg/eval"
 	"d2nwg/generator"
 	"d2nwg/generator/explore"
 	"d2nwg/generator/tokens"
 	"d2nwg/generator/vae"
 	"d2nwg/internal/stats"
+	"d2nwg/llm"
 )
 
 // Speeds that the plan's times assume, in floating-point operations a second: about what two AVX-512 cores reach with
@@ -135,24 +137,26 @@ func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 			p.Sources += 2
 		}
 	}
-	base, err := r.base.Hash()
+	ledger := (&Run{Dir: dir, Recipe: r.Recipe}).ledger()
+	plan := explore.Plan{Base: r.base, Scorer: unscored{r.target.data}, Alpha: e.Alpha, Ledger: ledger}
+	d, err := plan.Detectable(ctx)
 	if err != nil {
 		return err
 	}
-	ledger := (&Run{Dir: dir, Recipe: r.Recipe}).ledger()
-	if _, err := os.Stat(filepath.Dir(ledger)); err == nil {
-		if p.Opening, err = explore.Openings(ctx, ledger, base, r.target.data.Hash(stats.Test)); err != nil {
-			return err
-		}
-	}
-	p.Opening++
-	p.Alpha = stats.SpendAlpha(e.Alpha, p.Opening)
-	if len(r.target.data.Documents) == 0 && r.Recipe.Score.Metric != "margin" {
-		p.Gain = stats.MinDetectable(p.Test, 0.2, p.Alpha, 0.8)
-	} else {
-		p.Gain = stats.MinDetectableMean(p.Test, 1, p.Alpha, 0.8)
+	p.Opening, p.Alpha, p.Gain = d.Opening, d.Alpha, d.Gain
+	if len(r.target.data.Documents) > 0 || r.Recipe.Score.Metric == eval.Margin {
+		p.Gain = d.GainSD
 	}
 	return nil
+}
+
+// unscored is a data set as a Scorer that scores nothing: a plan needs its sizes and hashes only.
+type unscored struct{ *eval.Dataset }
+
+func (unscored) Metric() string { return "" }
+
+func (unscored) Score(context.Context, *llm.Variant, stats.Split) (stats.Scores, error) {
+	return stats.Scores{}, errors.New("a plan scores nothing")
 }
 
 // planCost estimates memory and seconds.

@@ -142,18 +142,13 @@ func (t *target) mixMaterials(m recipe.MakeRelatives, seed uint64) ([]material, 
 		all := procedural.TrainingMixes()
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for _, mix := range all {
-			if t.mix == nil || mix.Name() != t.mix.Name() {
+			if len(names) < m.Count && (t.mix == nil || mix.Name() != t.mix.Name()) {
 				names = append(names, mix.Name())
 			}
 		}
-	}
-	if m.Count > 0 {
-		if m.Count > len(names) {
+		if len(names) < m.Count {
 			return nil, fmt.Errorf("there are only %d mixes to make %d relatives of", len(names), m.Count)
 		}
-		names = names[:m.Count]
-	} else if len(m.Mixes) == 0 {
-		names = nil
 	}
 	bare := 0.0
 	if t.bare {

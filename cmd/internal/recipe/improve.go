@@ -57,8 +57,8 @@ type Relatives struct {
 
 // MakeRelatives describes fine-tunes of the base.
 type MakeRelatives struct {
-	Count int       `yaml:"count" json:"count" doc:"how many (0: none, or one for each of mixes)"`
-	Mixes []string  `yaml:"mixes" json:"mixes,omitempty" doc:"mix of each relative, tasks joined by '+'; empty: drawn at random, never the target's"`
+	Count int       `yaml:"count" json:"count" doc:"how many, where mixes is empty; 0 = none"`
+	Mixes []string  `yaml:"mixes" json:"mixes,omitempty" doc:"a relative for each of these mixes, tasks joined by '+'; empty: drawn at random, never the target's"`
 	Parts int       `yaml:"parts" json:"parts" doc:"for tasks and text: each relative sees this many of 8 parts of the train cut"`
 	Rank  int       `yaml:"rank" json:"rank" doc:"of the low-rank update of every linear layer; all relatives share its frozen A"`
 	Group int       `yaml:"group" json:"group" doc:"relatives trained in one batch"`
@@ -114,7 +114,7 @@ func (r *Improve) SetDefaults() {
 	r.Base, r.Backend = Bundled, "auto"
 	r.Score.Form = Bare
 	r.Score.Items = Items{Select: 200, Confirm: 200, Test: 600}
-	r.Relatives.Make = MakeRelatives{Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
+	r.Relatives.Make = MakeRelatives{Count: 16, Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
 		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
 	r.Spectrum.Percent = 25
 	r.Generator, _ = generator.Default(generator.Modern) // a preset that exists
@@ -165,8 +165,8 @@ func (m MakeRelatives) validate() error {
 	if m.Parts < 1 || m.Parts > RelativeParts {
 		return Invalid("relatives.make.parts", "%d is not between 1 and %d", m.Parts, RelativeParts)
 	}
-	if m.Count < 0 || (len(m.Mixes) > 0 && m.Count > len(m.Mixes)) {
-		return Invalid("relatives.make.count", "%d doesn't fit %d mixes", m.Count, len(m.Mixes))
+	if m.Count < 0 {
+		return Invalid("relatives.make.count", "%d is negative", m.Count)
 	}
 	for _, name := range m.Mixes {
 		if _, err := procedural.ParseMix(name); err != nil {
