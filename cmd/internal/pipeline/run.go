@@ -224,3 +224,18 @@ func saveJSON(path string, v any) error {
 	}
 	return os.Rename(partial, path)
 }
+
+// loadJSON reads a file that saveJSON wrote; ok is false when there is none.
+func loadJSON(path string, v any) (ok bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return false, fmt.Errorf("%s: %w; remove it to make it anew", path, err)
+	}
+	return true, nil
+}
