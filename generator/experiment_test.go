@@ -135,7 +135,9 @@ func TestExperiment(t *testing.T) {
 	}
 	noise := 1.0
 	fmt.Sscan(os.Getenv("D2NWG_NOISE"), &noise)
-	all := compose(loraSpecs(6), [3]int{12, 3, 3}, 128, noise, 1)
+	layers := 6
+	fmt.Sscan(os.Getenv("D2NWG_LAYERS"), &layers)
+	all := compose(loraSpecs(layers), [3]int{12, 3, 3}, 128, noise, 1)
 	train, held := all.part(0, 96), all.part(96, 108)
 	center := meanOf(train.set.Weights)
 	cfg, err := Default(Modern)

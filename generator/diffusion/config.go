@@ -58,7 +58,7 @@ func Default(preset string) Config {
 			EMA: 0.9999}
 	}
 	return Config{Net: DiT, Predict: PredictV, Schedule: Cosine, Sampler: DDIM, Width: 128, Blocks: 3, Heads: 4,
-		Timesteps: 1000, MinSNR: 5, CondDropout: 0.1, Mixup: 0.5, Steps: 1500, Batch: 32, LearningRate: 1e-3, Warmup: 100,
+		Timesteps: 1000, MinSNR: 5, CondDropout: 0.1, Mixup: 0.5, Steps: 1200, Batch: 32, LearningRate: 1e-3, Warmup: 100,
 		Beta1: 0.9, Beta2: 0.99, WeightDecay: 0.01, Clip: 1, EMA: 0.999, CosineDecay: true}
 }
 

@@ -49,8 +49,8 @@ func Default(preset string) Config {
 		return Config{Kind: Conv, Latent: 4, Hidden: 32, Blocks: 1, Embed: 32, Linear: Auto, Beta: 1e-6,
 			Steps: 3000, Batch: 8, LearningRate: 1.5e-4, Warmup: 0, Beta1: 0.5, Beta2: 0.9}
 	}
-	return Config{Kind: MLP, Latent: 48, Hidden: 512, Blocks: 2, Embed: 64, Linear: Auto, Beta: 1e-5, Mixup: 0.5,
-		Steps: 1500, Batch: 256, LearningRate: 1e-3, Warmup: 50, Beta1: 0.9, Beta2: 0.99, WeightDecay: 1e-4, Clip: 1, Cosine: true}
+	return Config{Kind: MLP, Latent: 64, Hidden: 256, Blocks: 2, Embed: 64, Linear: Auto, Beta: 1e-5, Mixup: 0.5,
+		Steps: 1000, Batch: 256, LearningRate: 1e-3, Warmup: 50, Beta1: 0.9, Beta2: 0.99, WeightDecay: 1e-4, Clip: 1, Cosine: true}
 }
 
 // Check refuses values that no autoencoder can have.
