@@ -65,6 +65,8 @@ func newApp() *cli.App {
 		Description:     rootDescription,
 		HideHelpCommand: true,
 		HideVersion:     true,
+		// A comma in a --set value or a path is part of it; flags that may stand several times are repeated.
+		DisableSliceFlagSeparator: true,
 		Flags: append(globalFlags(), &cli.BoolFlag{Name: "version", DisableDefaultText: true,
 			Usage: "print the version and exit"}),
 		Commands:       commands(),
