@@ -57,7 +57,7 @@ func Default(preset string) Config {
 			Timesteps: 1000, Steps: 20000, Batch: 32, LearningRate: 1e-4, Warmup: 10000, Beta1: 0.9, Beta2: 0.999, WeightDecay: 0.01,
 			EMA: 0.9999}
 	}
-	return Config{Net: DiT, Predict: PredictV, Schedule: Cosine, Sampler: DDIM, Width: 128, Blocks: 3, Heads: 4,
+	return Config{Net: DiT, Predict: PredictV, Schedule: Cosine, Sampler: DDIM, Width: 96, Blocks: 3, Heads: 4,
 		Timesteps: 1000, MinSNR: 5, CondDropout: 0.1, Mixup: 0.5, Steps: 1200, Batch: 32, LearningRate: 1e-3, Warmup: 100,
 		Beta1: 0.9, Beta2: 0.99, WeightDecay: 0.01, Clip: 1, EMA: 0.999, CosineDecay: true}
 }
