@@ -17,10 +17,6 @@ type LowRankOptions struct {
 	// Init are the B factors to start from, one map for each adapter, (out, r) by tensor name; a missing map or tensor starts at zero,
 	// where an adapter changes nothing.
 	Init []map[string][]float32
-
-	// Separate keeps base and adapters apart in the graph. By default each adapter gets its own merged copy of the adapted matrices where
-	// those are small together (256 MiB), which is faster; the results are the same up to rounding.
-	Separate bool
 }
 
 // linearModules are the linear layers of a decoder layer.
@@ -57,12 +53,7 @@ func Adapters(ctx context.Context, base *llm.Checkpoint, data []Data, lr LowRank
 	if err := r.freeze(base, shapes, lr.Rank); err != nil {
 		return nil, Log{}, err
 	}
-	weights := 0
-	for _, s := range shapes {
-		weights += s.Elements() * len(data)
-	}
 	r.bind = func(n *net, state *node) {
-		n.mergeWeights = weights <= mergeLimit && !lr.Separate
 		for _, e := range lay.entries {
 			n.lowRank[e.name] = lowRank{a: n.tensors[factorA(e.name)], b: lay.slice(state, e, true)}
 		}

@@ -66,7 +66,7 @@ func TestAdaptersLearnAndStayIndependent(t *testing.T) {
 				}
 			}
 			const g = 1
-			alone, aloneLog, err := Adapters(context.Background(), base, data[g:g+1], LowRankOptions{Rank: 3, Separate: true}, opt)
+			alone, aloneLog, err := Adapters(context.Background(), base, data[g:g+1], lr, opt)
 			if err != nil {
 				t.Fatal(err)
 			}

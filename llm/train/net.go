@@ -19,12 +19,11 @@ type net struct {
 	g                    *graph.Graph
 	groups, rows, length int
 
-	tensors      map[string]*node   // the weights by name
-	lowRank      map[string]lowRank // adapters on top of them
-	mergeWeights bool               // whether each group gets its own copy of the adapted weights
-	trainable    bool               // whether the tensors get gradients (the adapters always do)
-	grads        map[string]*node
-	oneHotOnly   bool // the backend can't scatter
+	tensors    map[string]*node   // the weights by name
+	lowRank    map[string]lowRank // adapters on top of them
+	trainable  bool               // whether the tensors get gradients (the adapters always do)
+	grads      map[string]*node
+	oneHotOnly bool // the backend can't scatter
 
 	names map[tensorKey]string
 	rope  rotation
@@ -133,20 +132,14 @@ func product(x *node, xAxis int, y *node, yAxis int) *node {
 	return graph.DotGeneral(x, []int{xAxis}, nil, y, []int{yAxis}, nil)
 }
 
-// mergeLimit is up to how many weights the adapters are merged into copies of the base, one for each group.
-const mergeLimit = 1 << 26
-
 // linear is y = x·Wᵀ + bias + (x·Aᵀ)·Bᵀ: x (M, in), W (out, in), y (M, out).
 func (n *net) linear(name, bias string, x *node) (*node, back) {
 	w := n.tensors[name]
-	adapter, adapted := n.lowRank[name]
-	if adapted && n.mergeWeights {
-		return n.merged(name, bias, adapter, x)
-	}
 	y := product(x, 1, w, 1)
 	if bias != "" {
 		y = graph.Add(y, graph.Reshape(n.tensors[bias], 1, w.Shape().Dimensions[0]))
 	}
+	adapter, adapted := n.lowRank[name]
 	var adapterBack back
 	if adapted {
 		var extra *node
@@ -179,27 +172,6 @@ func (n *net) adapt(name string, l lowRank, x *node) (*node, back) {
 		n.gradient(name, transposedProduct(d, z))                              // (groups, out, r)
 		dz := graph.DotGeneral(d, []int{2}, []int{0}, l.b, []int{1}, []int{0}) // (groups, each, r)
 		return product(graph.Reshape(dz, n.positions(), r), 1, l.a, 0)         // (M, in)
-	}
-}
-
-// merged is linear with an adapter whose product is added to the weights, not to the activations: y_g = x_g·(W + B_g·A)ᵀ. It needs a copy
-// of W for every group and saves passes over the activations, which are larger than W as soon as a group has a few hundred positions.
-func (n *net) merged(name, bias string, l lowRank, x *node) (*node, back) {
-	out, r, in := l.b.Shape().Dimensions[1], l.b.Shape().Dimensions[2], l.a.Shape().Dimensions[1]
-	each := n.positions() / n.groups
-	all, one, two := []int{0}, []int{1}, []int{2}
-	delta := graph.Reshape(product(graph.Reshape(l.b, n.groups*out, r), 1, l.a, 0), n.groups, out, in)
-	w := graph.Add(delta, graph.Reshape(n.tensors[name], 1, out, in)) // (groups, out, in)
-	xs := graph.Reshape(x, n.groups, each, in)
-	y := graph.Reshape(graph.DotGeneral(xs, two, all, w, two, all), n.positions(), out)
-	if bias != "" {
-		y = graph.Add(y, graph.Reshape(n.tensors[bias], 1, out))
-	}
-	return y, func(dy *node) *node {
-		d := graph.Reshape(dy, n.groups, each, out)
-		z := graph.Reshape(product(x, 1, l.a, 1), n.groups, each, r)
-		n.gradient(name, transposedProduct(d, z)) // (groups, out, r)
-		return graph.Reshape(graph.DotGeneral(d, two, all, w, one, all), n.positions(), in)
 	}
 }
 
