@@ -178,11 +178,11 @@ func TestExperiment(t *testing.T) {
 			}
 			took := time.Since(start)
 			var line string
-			for _, guidance := range []float64{1, 1.5} {
+			for _, at := range []struct{ guidance, temperature float64 }{{1, 1}, {1, 0.5}, {1.5, 1}} {
 				for name, s := range map[string]composed{"held": held, "train": train.part(0, 12)} {
 					var one, several, size, only float64
 					for i, c := range s.set.Conditions {
-						samples, err := g.SampleWith(ctx, c, 8, uint64(i), SampleOptions{Guidance: &guidance})
+						samples, err := g.SampleWith(ctx, c, 8, uint64(i), SampleOptions{Guidance: &at.guidance, Temperature: &at.temperature})
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -195,7 +195,8 @@ func TestExperiment(t *testing.T) {
 						w, _ := agreement(m, s.truth[i], center)
 						one, several, size, only = one+x/12, several+y/12, size+z/12, only+w/12
 					}
-					line += fmt.Sprintf("\n   guidance %v %s: one sample %.3f, mean of 8 %.3f (size %.2f), conditional mean %.3f", guidance, name, one, several, size, only)
+					line += fmt.Sprintf("\n   guidance %v, temperature %v, %s: one sample %.3f, mean of 8 %.3f (size %.2f), conditional mean %.3f",
+						at.guidance, at.temperature, name, one, several, size, only)
 				}
 			}
 			t.Logf("%s mixup %v: %v, %+v%s", mean, mixup, took.Round(time.Second), g.Summary(), line)

@@ -25,16 +25,15 @@ type Loss func(s *Scope, in []*graph.Node) []*graph.Node
 
 // Trainer holds a compiled training step and its state on the backend. It is not safe for concurrent use.
 type Trainer struct {
-	b       gomlx.Backend
-	host    bool // AdamW runs on the host, in the backend's own memory
-	prog    *compute.Program
-	opt     Options
-	names   []string
-	shapes  []shapes.Shape
-	inputs  []shapes.Shape
-	state   []gomlx.Buffer // parameters, first moments, second moments and averages, each in the order of names
-	metrics int
-	step    int
+	b      gomlx.Backend
+	host   bool // AdamW runs on the host, in the backend's own memory
+	prog   *compute.Program
+	opt    Options
+	names  []string
+	shapes []shapes.Shape
+	inputs []shapes.Shape
+	state  []gomlx.Buffer // parameters, first moments, second moments and averages, each in the order of names
+	step   int
 }
 
 // NewTrainer builds and compiles the step of loss for float32 inputs of the given shapes. Parameters start with values, or with their
@@ -55,7 +54,7 @@ func newTrainer(backend *compute.Backend, inputs [][]int, loss Loss, opt Options
 	prog, err := backend.Compile("train", func(g *graph.Graph) []*graph.Node {
 		var outs []*graph.Node
 		m, outs = build(g, seed, values, inputs, loss)
-		t.names, t.metrics = m.names, len(outs)-1
+		t.names = m.names
 		return append(t.next(m, outs[0]), outs...)
 	})
 	if err != nil {
