@@ -106,7 +106,8 @@ func (r *Run) ledger() string {
 	return filepath.Join(filepath.Dir(filepath.Clean(r.Dir)), "ledger.jsonl")
 }
 
-// sources are the generator, decoding alone, and the controls that tell whether the condition matters.
+// sources are the generator, decoding alone, and the controls that tell what the generator's parts are worth: the
+// conditional mean without diffusion, a shuffled description, none.
 func (r *Run) sources(l *learned, g *generator.Generator) []explore.Source {
 	sample := func(name, kind string, condition func(i int) []float32) explore.Source {
 		return explore.NewSource(name, kind, func(ctx context.Context, i int) (*llm.Variant, error) {
@@ -136,6 +137,13 @@ func (r *Run) sources(l *learned, g *generator.Generator) []explore.Source {
 	}
 	if r.Recipe.Explore.Controls && l.wanted != nil {
 		all = append(all,
+			explore.NewSource("conditional mean", explore.Control, func(context.Context, int) (*llm.Variant, error) {
+				mean, err := g.ConditionalMean(l.wanted)
+				if err != nil {
+					return nil, err
+				}
+				return l.candidate(mean)
+			}),
 			sample("shuffled description", explore.Control, func(i int) []float32 {
 				k := rand.New(rand.NewPCG(r.seed("shuffle", i), 0)).IntN(len(l.set.Conditions))
 				return l.set.Conditions[k]

@@ -134,7 +134,7 @@ func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 	if p.Relatives > 0 {
 		p.Sources += 3 // mean, nearest, interpolation
 		if e.Controls && p.Describe != "" {
-			p.Sources += 2
+			p.Sources += 3
 		}
 	}
 	ledger := (&Run{Dir: dir, Recipe: r.Recipe}).ledger()

@@ -91,19 +91,22 @@ func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
 
 // keepRecipe saves the complete recipe in a new folder and compares it in an old one.
 func keepRecipe(dir string, r recipe.Improve) error {
-	text, err := recipe.Commented("The recipe of this run, complete. d2nwg improve --recipe recipe.yaml repeats it.", r)
+	const title = "The recipe of this run, complete. d2nwg improve --recipe recipe.yaml repeats it."
+	text, err := recipe.Commented(title, r)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(dir, RecipeFile)
-	old, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	old, err := recipe.LoadImprove(path, nil)
+	if errors.Is(err, fs.ErrNotExist) {
 		return os.WriteFile(path, text, 0o644)
-	case err != nil:
+	}
+	if err != nil {
 		return err
-	case !bytes.Equal(old, text):
-		return fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir)
+	}
+	// Compared as they would be written now: what a key's comment says may have changed since.
+	if again, err := recipe.Commented(title, old); err != nil || !bytes.Equal(again, text) {
+		return errors.Join(err, fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir))
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ type Explore struct {
 	Layers          int       `yaml:"layers" json:"layers" doc:"tensors replaced one by one in Spectrum order"`
 	Tries           int       `yaml:"tries" json:"tries" doc:"replacements tried for each of them"`
 	Soup            int       `yaml:"soup" json:"soup" doc:"blends with runners-up and the base"`
-	Controls        bool      `yaml:"controls" json:"controls" doc:"also sample with a shuffled description and with none, to see whether the condition matters"`
+	Controls        bool      `yaml:"controls" json:"controls" doc:"also search with a shuffled description, with none, and with the conditional mean alone, to see what each part of the generator is worth"`
 	Gate            float64   `yaml:"gate" json:"gate" doc:"largest share of the relatives' gain over the base that decoding alone may lose before diffusion is trained"`
 	Alpha           float64   `yaml:"alpha" json:"alpha" doc:"chance of any false verdict on this test split, ever"`
 	Resamples       int       `yaml:"resamples" json:"resamples" doc:"of the paired bootstrap"`
