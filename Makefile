@@ -36,6 +36,7 @@ build:
 demo: deps build
 	bin/d2nwg improve --recipe recipes/demo.yaml --out $(OUT) --progress || test $$? -eq 4
 	bin/d2nwg inspect $(OUT)/candidate
+	bin/d2nwg eval $(OUT)/candidate --mix rotl3+add+times
 
 test: deps
 	go test $(TESTFLAGS) ./...
