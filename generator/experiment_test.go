@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,7 +123,8 @@ func meanOf(sets []map[string][]float32) map[string][]float32 {
 }
 
 // TestExperiment measures what the conditional mean and mixup do for combinations never seen. It runs when D2NWG_EXPERIMENT is set to the
-// number of training steps of the diffusion, and takes minutes.
+// number of training steps of the diffusion, and takes minutes. D2NWG_LAYERS, D2NWG_NOISE, D2NWG_VAE_STEPS and D2NWG_ONLY (such as "zoo:0.5 none:0")
+// change or cut it.
 func TestExperiment(t *testing.T) {
 	steps := 0
 	if _, err := fmt.Sscan(os.Getenv("D2NWG_EXPERIMENT"), &steps); err != nil {
@@ -171,6 +173,9 @@ func TestExperiment(t *testing.T) {
 	}
 	for _, mean := range []string{MeanRidge, MeanZoo, MeanNone} {
 		for _, mixup := range []float64{0, 0.5} {
+			if only := os.Getenv("D2NWG_ONLY"); only != "" && !strings.Contains(only, fmt.Sprintf("%s:%v", mean, mixup)) {
+				continue
+			}
 			g.cfg.ConditionMean, g.cfg.Diffusion.Mixup = mean, mixup
 			start = time.Now()
 			if err := g.TrainDiffusion(ctx, train.set, opt); err != nil {
