@@ -103,7 +103,11 @@ func (r *Run) ledger() string {
 	if l := r.Recipe.Explore.Ledger; l != "" {
 		return l
 	}
-	return filepath.Join(filepath.Dir(filepath.Clean(r.Dir)), "ledger.jsonl")
+	dir, err := filepath.Abs(r.Dir) // the parent of "." has no other name
+	if err != nil {
+		dir = r.Dir
+	}
+	return filepath.Join(filepath.Dir(dir), "ledger.jsonl")
 }
 
 // sources are the generator, decoding alone, and the controls that tell what the generator's parts are worth: the
@@ -120,12 +124,11 @@ func (r *Run) sources(l *learned, g *generator.Generator) []explore.Source {
 	}
 	all := []explore.Source{
 		sample("generated", explore.Generator, func(int) []float32 { return l.wanted }),
-		explore.NewSource("decode-only", explore.Baseline, func(_ context.Context, i int) (*llm.Variant, error) {
-			weights, err := l.ownWeights()
+		explore.NewSource("decode-only", explore.Baseline, func(_ context.Context, i int) (_ *llm.Variant, err error) {
+			var weights map[string][]float32
 			if order := l.nearest(len(l.members)); len(order) > 0 {
 				weights = l.set.Weights[order[i%len(order)]]
-			}
-			if err != nil {
+			} else if weights, err = l.ownWeights(); err != nil {
 				return nil, err
 			}
 			again, err := g.Reconstruct(weights)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -26,7 +27,7 @@ func (r *Run) spectrum(ctx context.Context) ([]ranked, error) {
 	if r.layers != nil {
 		return r.layers, nil
 	}
-	path := r.path("spectrum.json")
+	path := r.path(spectrumFile)
 	err := r.stage("spectrum", func() error {
 		if ok, err := loadJSON(path, &r.layers); ok || err != nil {
 			return err
@@ -69,43 +70,41 @@ func (r *Run) learn(ctx context.Context, relatives []Relative) (*learned, error)
 	if l.space, err = explore.NewSpace(r.base, variants); err != nil {
 		return nil, err
 	}
-	for i, m := range relatives {
+	var vectors []explore.Vector
+	for _, m := range relatives {
 		vec, err := l.space.Vector(m.Variant)
 		if err != nil {
 			return nil, fmt.Errorf("relative %s: %w", m.Name, err)
 		}
-		if i == 0 {
-			if l.set.Specs, err = specs(r.base, l.space, vec); err != nil {
-				return nil, err
-			}
-		}
+		vectors = append(vectors, vec)
 		l.set.Names = append(l.set.Names, m.Name)
 		l.set.Descriptions = append(l.set.Descriptions, m.Description)
+	}
+	if l.set.Specs = specs(r.base, vectors); len(l.set.Specs) == 0 {
+		return nil, errors.New("no relative differs from the base in any tensor; name other relatives")
+	}
+	for _, vec := range vectors {
 		l.set.Weights = append(l.set.Weights, fill(vec, l.set.Specs))
 	}
 	return l, l.describe(r)
 }
 
-// specs names the tensors of the space in the order of the name map. A vector holds B (out, r) where updates are
-// low-rank with a shared A, and all of the difference (out, in) otherwise.
-func specs(base *llm.Checkpoint, space *explore.Space, vec explore.Vector) ([]tokens.Spec, error) {
+// specs names the tensors that any vector changes, in the order of the name map. A vector holds B (out, r) where updates
+// are low-rank with a shared A, and all of the difference (out, in) otherwise.
+func specs(base *llm.Checkpoint, vectors []explore.Vector) []tokens.Spec {
 	var out []tokens.Spec
-	names := space.Names()
 	for _, s := range base.Config.TensorShapes() {
-		if !slices.Contains(names, s.Name) {
+		first := slices.IndexFunc(vectors, func(v explore.Vector) bool { return v[s.Name] != nil })
+		if first < 0 {
 			continue
 		}
-		values, ok := vec[s.Name]
-		if !ok {
-			return nil, fmt.Errorf("the first relative doesn't change tensor %s, which others do", s.Name)
-		}
 		shape := s.Shape
-		if len(values) != s.Elements() {
-			shape = []int{s.Shape[0], len(values) / s.Shape[0]}
+		if n := len(vectors[first][s.Name]); n != s.Elements() {
+			shape = []int{s.Shape[0], n / s.Shape[0]}
 		}
 		out = append(out, tokens.Spec{Name: s.Name, Module: s.Module, Layer: s.Layer, Shape: shape})
 	}
-	return out, nil
+	return out
 }
 
 // fill gives a vector zeros for the tensors a relative leaves alone.
@@ -140,7 +139,11 @@ func (l *learned) fromBase(ctx context.Context, r *Run) error {
 
 // describe embeds the descriptions, when there are any to tell relatives apart.
 func (l *learned) describe(r *Run) error {
-	if r.target.description == "" || !slices.ContainsFunc(l.set.Descriptions, func(d string) bool { return d != "" }) {
+	if r.target.description == "" {
+		return nil
+	}
+	if !slices.ContainsFunc(l.set.Descriptions, func(d string) bool { return d != "" }) {
+		r.opt.Note("no relative has a description: samples don't depend on the description that is asked for")
 		return nil
 	}
 	model, err := r.engine()

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"d2nwg/cmd/internal/recipe"
@@ -22,6 +23,9 @@ const (
 	trainingSpeed = 100e9
 )
 
+// keptProposals is about how many weight sets are in memory at once while a candidate is scored.
+const keptProposals = 10
+
 // Plan is what a run would do. Nothing is trained, scored or written to make it.
 type Plan struct {
 	Base       string  `json:"base"`
@@ -39,9 +43,10 @@ type Plan struct {
 	PerSource  int     `json:"evaluations_per_source"`
 	Opening    int     `json:"opening"`         // which look at the test split this would be
 	Alpha      float64 `json:"alpha"`           // level left for it
-	Gain       float64 `json:"detectable_gain"` // smallest true gain found with power 0.8: of a 0/1 metric where candidates differ on a fifth of the items, else in standard deviations of the items' differences
-	Memory     int64   `json:"memory_bytes"`    // rough
-	Seconds    []Stage `json:"seconds"`         // rough
+	Gain       float64 `json:"detectable_gain"` // smallest true gain found with power 0.8
+	GainUnit   string  `json:"gain_unit"`
+	Memory     int64   `json:"memory_bytes"` // rough
+	Seconds    []Stage `json:"seconds"`      // rough
 }
 
 // Preview makes the plan of a run that would live in dir.
@@ -79,27 +84,9 @@ func Preview(ctx context.Context, dir string, rec recipe.Improve) (*Plan, error)
 
 // planTokens counts the relatives and what is learned of each.
 func (r *Run) planTokens(p *Plan) error {
-	made, err := r.target.materials(r.Recipe.Relatives.Make, r.Recipe.Seed)
+	rank, err := r.planRelatives(p)
 	if err != nil {
 		return err
-	}
-	rank := r.Recipe.Relatives.Make.Rank
-	p.Relatives = len(made)
-	if from := r.Recipe.Relatives.From; len(from) > 0 {
-		p.Relatives = 0
-		for _, dir := range from {
-			found, err := r.readRelatives(context.Background(), dir)
-			if err != nil {
-				return err
-			}
-			p.Relatives += len(found)
-			for _, lr := range found[0].Variant.LowRank {
-				rank = lr.Rank
-			}
-			if len(found[0].Variant.LowRank) == 0 {
-				rank = 0
-			}
-		}
 	}
 	share := 1.0
 	if p.Relatives == 0 || rank == 0 {
@@ -125,6 +112,35 @@ func (r *Run) planTokens(p *Plan) error {
 	return nil
 }
 
+// planRelatives counts the relatives and tells the rank of their updates, 0 for whole matrices. It reads no checkpoint.
+func (r *Run) planRelatives(p *Plan) (rank int, err error) {
+	if len(r.Recipe.Relatives.From) == 0 {
+		made, err := r.target.materials(r.Recipe.Relatives.Make, r.Recipe.Seed)
+		p.Relatives = len(made)
+		return r.Recipe.Relatives.Make.Rank, err
+	}
+	for _, from := range r.Recipe.Relatives.From {
+		dirs, err := r.relativeDirs(from)
+		if err != nil {
+			return 0, err
+		}
+		p.Relatives += len(dirs)
+		if !isVariant(dirs[0]) {
+			rank = 0
+			continue
+		}
+		v, _, err := llm.LoadVariant(r.base, dirs[0])
+		if err != nil {
+			return 0, err
+		}
+		rank = 0
+		for _, lr := range v.LowRank {
+			rank = max(rank, lr.Rank)
+		}
+	}
+	return rank, nil
+}
+
 // planTest says what the test split can show.
 func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 	e := r.Recipe.Explore
@@ -144,8 +160,9 @@ func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 		return err
 	}
 	p.Opening, p.Alpha, p.Gain = d.Opening, d.Alpha, d.Gain
+	p.GainUnit = fmt.Sprintf("of the questions, if answers differ on %g of them", d.Discordance)
 	if len(r.target.data.Documents) > 0 || r.Recipe.Score.Metric == eval.Margin {
-		p.Gain = d.GainSD
+		p.Gain, p.GainUnit = d.GainSD, "standard deviations of the items' differences"
 	}
 	return nil
 }
@@ -201,8 +218,9 @@ func (r *Run) planCost(p *Plan) error {
 		{"diffusion", 6 * ditParams * float64(g.Diffusion.Steps*g.Diffusion.Batch*joint) / trainingSpeed},
 		{"explore", 2 * params * (float64(p.Sources*p.PerSource)*selected + float64(p.Sources)*2*tested) / scoringSpeed},
 	}
-	// The scoring copy, the relatives' learned values, and weights, gradients and two moments of the larger network.
-	p.Memory = int64(4*params) + 4*p.Values*int64(max(p.Relatives, 1)) + int64(16*max(vaeParams, ditParams)) + int64(4*g.VAE.Batch*g.ChunkLen*8)
+	// The scoring copy, the relatives' learned values, the proposals that the search keeps and the candidate it makes of
+	// them, and weights, gradients and two moments of the larger network.
+	p.Memory = int64(4*params) + 4*p.Values*int64(p.Relatives+keptProposals) + int64(16*max(vaeParams, ditParams)) + int64(4*g.VAE.Batch*g.ChunkLen*8)
 	return nil
 }
 

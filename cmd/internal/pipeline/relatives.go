@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +13,7 @@ import (
 
 	"d2nwg/cmd/internal/bundled"
 	"d2nwg/cmd/internal/recipe"
+	"d2nwg/generator/explore"
 	"d2nwg/llm"
 	"d2nwg/llm/train"
 	"d2nwg/safetensors"
@@ -45,9 +48,22 @@ func (r *Run) Relatives(ctx context.Context) ([]Relative, error) {
 			}
 			all = append(all, found...)
 		}
-		return nil
+		return r.bindRelatives(all)
 	})
 	return all, err
+}
+
+// bindRelatives ties the run to the relatives it began with.
+func (r *Run) bindRelatives(all []Relative) error {
+	h := sha256.New()
+	for _, m := range all {
+		hash, err := explore.HashVariant(m.Variant)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%q %q %s\n", m.Name, m.Description, hash)
+	}
+	return r.bind("what the relatives are", hex.EncodeToString(h.Sum(nil)))
 }
 
 // makeRelatives trains the relatives the recipe describes, a group in one batch; made is false when it asks for none.
@@ -108,31 +124,43 @@ func trainOptions(o recipe.Optimizer) train.Options {
 
 // readRelatives reads dir: a variant, a checkpoint, or a folder of those.
 func (r *Run) readRelatives(ctx context.Context, dir string) ([]Relative, error) {
+	dirs, err := r.relativeDirs(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []Relative
+	for _, d := range dirs {
+		one, err := r.readRelative(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// relativeDirs lists the folders of the variants and checkpoints that dir stands for.
+func (r *Run) relativeDirs(dir string) ([]string, error) {
 	if dir == recipe.Bundled {
-		dir = r.path("bundled-relatives")
+		dir = r.path(bundledDir)
 		if err := bundled.Relatives(dir); err != nil {
 			return nil, err
 		}
 	}
 	if isVariant(dir) || isCheckpoint(dir) {
-		one, err := r.readRelative(ctx, dir)
-		return []Relative{one}, err
+		return []string{dir}, nil
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read relatives: %w", err)
 	}
-	var all []Relative
+	var all []string
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if !isVariant(path) && !isCheckpoint(path) {
-			continue
+		// Hidden folders are what a killed writer left unfinished.
+		if !strings.HasPrefix(e.Name(), ".") && (isVariant(path) || isCheckpoint(path)) {
+			all = append(all, path)
 		}
-		one, err := r.readRelative(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, one)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s holds neither a variant nor a checkpoint: %w", dir, fs.ErrNotExist)

@@ -22,6 +22,7 @@ import (
 	"d2nwg/internal/compute"
 	"d2nwg/internal/journal"
 	"d2nwg/internal/progress"
+	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
 	"d2nwg/llm/tokenizer"
@@ -30,13 +31,15 @@ import (
 // Files and folders of a run.
 const (
 	RecipeFile   = "recipe.yaml"
-	PlanFile     = "plan.json"
 	JournalFile  = "journal.jsonl"
 	ReportFile   = "report.json"
 	CandidateDir = "candidate"
 	GeneratorDir = "generator"
 	RelativesDir = "relatives"
 	stateDir     = "state"
+	spectrumFile = "spectrum.json"
+	baseDir      = "base"              // the bundled base
+	bundledDir   = "bundled-relatives" // and its relatives
 )
 
 // Options say how a run speaks.
@@ -66,15 +69,16 @@ func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
 	if opt.Note == nil {
 		opt.Note = func(string, ...any) {}
 	}
-	if _, err := os.Stat(filepath.Join(dir, RecipeFile)); opt.Force && err == nil {
-		if err := os.RemoveAll(dir); err != nil {
+	if opt.Force {
+		if err := clearRun(dir, r); err != nil {
 			return nil, err
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
-	if err := keepRecipe(dir, r); err != nil {
+	begun, err := keepRecipe(dir, r)
+	if err != nil {
 		return nil, err
 	}
 	j, err := journal.Open(filepath.Join(dir, JournalFile))
@@ -84,38 +88,103 @@ func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
 	j.SyncEvery(32) // a killed process loses nothing; a machine that dies loses at most these steps
 	run := &Run{Dir: dir, Recipe: r, opt: opt, journal: j}
 	if err := run.open(); err != nil {
+		err = errors.Join(err, run.Close())
+		if begun { // a mistyped path must not leave a run that refuses the corrected one
+			err = errors.Join(err, os.Remove(filepath.Join(dir, RecipeFile)), os.Remove(filepath.Join(dir, JournalFile)))
+			_ = os.Remove(dir) // where nothing else is in it
+		}
+		return nil, err
+	}
+	if err := run.bindInputs(); err != nil {
 		return nil, errors.Join(err, run.Close())
 	}
 	return run, nil
 }
 
-// keepRecipe saves the complete recipe in a new folder and compares it in an old one.
-func keepRecipe(dir string, r recipe.Improve) error {
+// clearRun removes the run in dir, if there is one that no process has open, and nothing else: the folder may hold other
+// files, even the ledger or what recipe r reads.
+func clearRun(dir string, r recipe.Improve) error {
+	path := filepath.Join(dir, JournalFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	j, err := journal.Open(path)
+	switch {
+	case err == nil:
+		defer j.Close() // the lock is held until the run is gone
+	case !errors.Is(err, journal.ErrCorrupt):
+		return err
+	}
+	names := []string{ReportFile, CandidateDir, GeneratorDir, stateDir, spectrumFile, bundledDir}
+	if r.Base == recipe.Bundled {
+		names = append(names, baseDir)
+	}
+	if len(r.Relatives.From) == 0 {
+		names = append(names, RelativesDir)
+	}
+	for _, name := range append(names, RecipeFile, JournalFile) { // the journal last: it tells that there is a run
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepRecipe saves the complete recipe in a folder without one, which begins a run, and compares it in an old one.
+func keepRecipe(dir string, r recipe.Improve) (begun bool, err error) {
 	const title = "The recipe of this run, complete. d2nwg improve --recipe recipe.yaml repeats it."
 	text, err := recipe.Commented(title, r)
 	if err != nil {
-		return err
+		return false, err
 	}
 	path := filepath.Join(dir, RecipeFile)
 	old, err := recipe.LoadImprove(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.WriteFile(path, text, 0o644)
+		return true, saveFile(path, text)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	// Compared as they would be written now: what a key's comment says may have changed since.
 	if again, err := recipe.Commented(title, old); err != nil || !bytes.Equal(again, text) {
-		return errors.Join(err, fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir))
+		return false, errors.Join(err, fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir))
+	}
+	return false, nil
+}
+
+// bindInputs ties the run to the contents of its base and data: a stage that is done must not be taken for one of others.
+func (r *Run) bindInputs() error {
+	hash, err := r.base.Hash()
+	if err != nil {
+		return err
+	}
+	if err := r.bind("the base", hash); err != nil {
+		return err
+	}
+	for _, split := range stats.Splits {
+		if err := r.bind("the data to "+string(split), r.target.data.Hash(split)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// bind records what an input is when the run begins, and refuses another later.
+func (r *Run) bind(what, hash string) error {
+	first, err := journal.Do(r.journal, "input", what, func() (string, error) { return hash, nil })
+	if err == nil && first != hash {
+		err = fmt.Errorf("%s changed after the run in %s began; choose another --out, or --force to start it anew", what, r.Dir)
+	}
+	return err
 }
 
 // open reads the base, its tokenizer and the target's data.
 func (r *Run) open() error {
 	dir := r.Recipe.Base
 	if dir == recipe.Bundled {
-		dir = filepath.Join(r.Dir, "base")
+		dir = r.path(baseDir)
 		if err := bundled.Base(dir); err != nil {
 			return err
 		}
@@ -221,8 +290,13 @@ func saveJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
+	return saveFile(path, append(data, '\n'))
+}
+
+// saveFile writes a small file whole or not at all.
+func saveFile(path string, data []byte) error {
 	partial := path + ".partial"
-	if err := os.WriteFile(partial, append(data, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(partial, data, 0o644); err != nil {
 		return err
 	}
 	return os.Rename(partial, path)

@@ -45,7 +45,10 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := l.wanted
+	wanted, description := l.wanted, opt.Describe
+	if wanted != nil && description == "" {
+		description = r.target.description
+	}
 	if opt.Describe != "" {
 		if l.text == nil {
 			return nil, fmt.Errorf("the generator in %s was trained without descriptions; leave --describe out", r.Dir)
@@ -84,7 +87,7 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 		if opt.Checkpoint {
 			err = v.Write(dir, llm.WriteOptions{})
 		} else {
-			err = v.Save(dir, opt.Describe)
+			err = v.Save(dir, description)
 		}
 		if err != nil {
 			return nil, err
