@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"math"
 	"slices"
 
 	"d2nwg/eval"
@@ -144,6 +145,12 @@ func (r *Improve) Validate() error {
 	if m := r.Score.Metric; m != "" && !slices.Contains([]string{eval.Exact, eval.Margin, eval.BitsPerByte}, m) {
 		return Invalid("score.metric", "%q is none of %s, %s and %s", m, eval.Exact, eval.Margin, eval.BitsPerByte)
 	}
+	if m := r.Score.Metric; m != "" && (m == eval.BitsPerByte) != (r.Score.Text != "") {
+		return Invalid("score.metric", "text is scored by %s, questions by %s or %s", eval.BitsPerByte, eval.Exact, eval.Margin)
+	}
+	if n := r.Score.Items; min(n.Select, n.Confirm, n.Test) < 0 {
+		return Invalid("score.items", "counts can't be negative")
+	}
 	if p := r.Spectrum.Percent; p < 1 || p > 100 {
 		return Invalid("spectrum.percent", "%d is not between 1 and 100", p)
 	}
@@ -168,8 +175,15 @@ func (m MakeRelatives) validate() error {
 	if m.Count < 0 {
 		return Invalid("relatives.make.count", "%d is negative", m.Count)
 	}
+	if m.Train.Steps < 1 {
+		return Invalid("relatives.make.train.steps", "%d has to be at least 1", m.Train.Steps)
+	}
 	for _, name := range m.Mixes {
-		if _, err := procedural.ParseMix(name); err != nil {
+		mix, err := procedural.ParseMix(name)
+		if err == nil {
+			_, err = mix.Training()
+		}
+		if err != nil {
 			return Invalid("relatives.make.mixes", "%v", err)
 		}
 	}
@@ -185,10 +199,14 @@ func (e Explore) validate() error {
 		return Invalid("explore", "the search needs at least one proposal and one scale")
 	case min(e.Layers, e.Tries, e.Soup) < 0:
 		return Invalid("explore", "counts can't be negative")
-	case e.Alpha <= 0 || e.Alpha >= 0.5:
+	case e.Tries > e.Proposals*len(e.Scales):
+		return Invalid("explore.tries", "%d tries of a tensor need as many proposals; proposals × scales is %d", e.Tries, e.Proposals*len(e.Scales))
+	case slices.ContainsFunc(e.Scales, func(s float64) bool { return math.IsNaN(s) || math.IsInf(s, 0) }):
+		return Invalid("explore.scales", "%v are not all finite", e.Scales)
+	case !(e.Alpha > 0 && e.Alpha < 0.5): // NaN neither
 		return Invalid("explore.alpha", "%g is not between 0 and 0.5", e.Alpha)
-	case e.Gate < 0:
-		return Invalid("explore.gate", "%g is negative", e.Gate)
+	case !(e.Gate >= 0):
+		return Invalid("explore.gate", "%g is not zero or more", e.Gate)
 	case e.Resamples < 1000:
 		return Invalid("explore.resamples", "%d is too few for an interval; use 1000 or more", e.Resamples)
 	}
