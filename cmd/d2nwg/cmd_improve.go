@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/ui"
@@ -64,8 +66,13 @@ func writeRun(w io.Writer, dir string, r *pipeline.Report) {
 	fmt.Fprintf(w, "target %s, %d relatives\n", r.Target, r.Relatives)
 	writeGate(w, r.Gate)
 	if n := r.Novelty; n != nil {
-		fmt.Fprintf(w, "novelty: %d of %d samples copy a relative; nearest-relative distance %.3f (relatives among themselves: median %.3f)\n",
-			n.Copies, len(n.Samples), n.Samples[0].L2, n.ZooL2.Median)
+		nearest := make([]float64, len(n.Samples))
+		for i, sample := range n.Samples {
+			nearest[i] = sample.L2
+		}
+		slices.Sort(nearest)
+		fmt.Fprintf(w, "novelty: %d of %d samples copy a relative; median distance to the nearest relative %.3f (among relatives: %.3f)\n",
+			n.Copies, len(n.Samples), nearest[len(nearest)/2], n.ZooL2.Median)
 	}
 	writeReport(w, r.Report)
 	fmt.Fprintln(w)
@@ -74,7 +81,11 @@ func writeRun(w io.Writer, dir string, r *pipeline.Report) {
 		t.Row(stage.Name, fmt.Sprintf("%.1f", stage.Seconds))
 	}
 	t.Write(w)
-	fmt.Fprintf(w, "\nthe winner of %q stands in %s/%s\n", r.Written, dir, pipeline.CandidateDir)
+	word := "NOT verified"
+	if r.Checkpoint.Verified {
+		word = "verified"
+	}
+	fmt.Fprintf(w, "\nthe winner of %q (%s) stands in %s\n", r.Written, word, filepath.Join(dir, pipeline.CandidateDir))
 }
 
 func writeGate(w io.Writer, g pipeline.Gate) {

@@ -30,7 +30,7 @@ func pretrainCommand() *cli.Command {
 			"d2nwg pretrain --recipe recipes/base.yaml --out runs/base", "how the bundled model was made"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "recipe", Required: true, Usage: "the recipe (see recipes/base.yaml)"},
-			&cli.StringFlag{Name: "out", Required: true, Usage: "the checkpoint folder to make; its state stands in OUT.state until then"},
+			&cli.StringFlag{Name: "out", Required: true, Usage: "the checkpoint folder to make; the training's state and metrics stand in OUT.state"},
 		},
 		Action: action(runPretrain),
 	}

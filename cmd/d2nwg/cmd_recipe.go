@@ -41,7 +41,10 @@ func runRecipeInit(_ context.Context, s *session) error {
 	if p := s.String("preset"); p != generator.Modern && p != generator.Paper {
 		return usagef("no preset %q; use modern or paper", p)
 	}
-	sets := append(recipeSets(s), "generator.preset="+s.String("preset"))
+	sets := recipeSets(s)
+	if s.IsSet("preset") { // else that of --recipe stays
+		sets = append(sets, "generator.preset="+s.String("preset"))
+	}
 	if !s.IsSet("mix") && !s.IsSet("tasks") && !s.IsSet("text") && s.String("recipe") == "" {
 		sets = append(sets, "score.mix=rotl3+add+times", "relatives.from=[bundled]")
 	}
@@ -49,7 +52,7 @@ func runRecipeInit(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	text, err := recipe.Commented("A recipe of d2nwg improve. Keys may be left out: these are the defaults.", r)
+	text, err := recipe.Commented("A recipe of d2nwg improve. A key that is left out has its default.", r)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"d2nwg/cmd/internal/pipeline"
 
@@ -42,11 +43,15 @@ func runRelatives(ctx context.Context, s *session) error {
 		Name        string `json:"name"`
 		Description string `json:"description"`
 	}
-	var all []relative
+	all := []relative{}
 	for _, x := range relatives {
 		all = append(all, relative{x.Name, x.Description})
 	}
 	return s.UI.Result(all, func(w io.Writer) {
-		fmt.Fprintf(w, "%d relatives in %s\n", len(all), filepath.Join(r.Dir, pipeline.RelativesDir))
+		where := filepath.Join(r.Dir, pipeline.RelativesDir)
+		if from := r.Recipe.Relatives.From; len(from) > 0 {
+			where = strings.Join(from, ", ") + "; none were made, because the recipe names them"
+		}
+		fmt.Fprintf(w, "%d relatives in %s\n", len(all), where)
 	})
 }

@@ -27,7 +27,7 @@ func runsCommand() *cli.Command {
 		Name:      "runs",
 		Usage:     "list improve's runs, or show one",
 		UsageText: "d2nwg runs list|show [flags]",
-		Description: describe("Reads the folders that improve leaves: recipe.yaml, plan.json, journal.jsonl, report.json, candidate/.",
+		Description: describe("Reads the folders that improve leaves: recipe.yaml, journal.jsonl, report.json, candidate/.",
 			"d2nwg runs list", "every run below runs/",
 			"d2nwg runs show demo", "the verdicts and the table of runs/demo"),
 		Subcommands: []*cli.Command{
@@ -97,7 +97,7 @@ func runRunsList(_ context.Context, s *session) error {
 func summarizeRun(dir string) (runSummary, bool) {
 	r := runSummary{Name: filepath.Base(dir), Dir: dir, State: "unfinished"}
 	found := false
-	for _, name := range []string{pipeline.RecipeFile, pipeline.PlanFile, pipeline.JournalFile, pipeline.ReportFile} {
+	for _, name := range []string{pipeline.RecipeFile, pipeline.JournalFile, pipeline.ReportFile} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
 			found = true
 			if info.ModTime().After(r.Changed) {

@@ -40,6 +40,9 @@ func runSample(ctx context.Context, s *session) error {
 	if s.Int("n") < 1 {
 		return usagef("--n is %d; it has to be at least 1", s.Int("n"))
 	}
+	if s.Int("layer") < -1 {
+		return usagef("--layer is %d; it has to be at least -1", s.Int("layer"))
+	}
 	r, err := pipeline.Resume(args[0], pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef})
 	if err != nil {
 		return err

@@ -52,8 +52,12 @@ func runTrain(ctx context.Context, s *session) error {
 	}{filepath.Join(r.Dir, pipeline.GeneratorDir), len(relatives), gate, g.Summary()}
 	return s.UI.Result(result, func(w io.Writer) {
 		writeGate(w, gate)
-		fmt.Fprintf(w, "reconstruction error %.4f of the variance; the description explains %.1f %% of unseen latents' variance\n",
-			result.Trained.VAEError, 100*result.Trained.RidgeR2)
+		fmt.Fprintf(w, "reconstruction error %.4f of the variance\n", result.Trained.VAEError)
+		if result.Trained.RidgeLambda > 0 {
+			fmt.Fprintf(w, "the description explains %.1f %% of unseen latents' variance\n", 100*result.Trained.RidgeR2)
+		} else {
+			fmt.Fprintln(w, "no description tells where the latents' mean lies")
+		}
 		fmt.Fprintf(w, "the generator stands in %s\n", result.Generator)
 	})
 }

@@ -28,7 +28,8 @@ func dryRun(ctx context.Context, s *session) error {
 		fmt.Fprintf(w, "relatives  %d\n", p.Relatives)
 		fmt.Fprintf(w, "learned    %s values in %d tokens, %d latent numbers each\n", ui.Count(p.Values), p.Tokens, p.Latent)
 		fmt.Fprintf(w, "search     %d sources, %d evaluations each\n", p.Sources, p.PerSource)
-		fmt.Fprintf(w, "test       opening %d of this split, level %.4f: a true gain of %.3f is found with power 0.8\n", p.Opening, p.Alpha, p.Gain)
+		fmt.Fprintf(w, "test       opening %d of this split, level %.4f: a true gain of %.3f %s is found with power 0.8\n",
+			p.Opening, p.Alpha, p.Gain, p.GainUnit)
 		fmt.Fprintf(w, "memory     about %s\n", ui.Bytes(p.Memory))
 		t := ui.NewTable("stage", "seconds, roughly")
 		for _, stage := range p.Seconds {
