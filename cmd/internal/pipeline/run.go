@@ -234,6 +234,13 @@ func (r *Run) training(ctx context.Context) (*compute.Backend, error) {
 		if b.Warning != "" {
 			r.opt.Note("%s", b.Warning)
 		}
+		first, err := journal.Do(r.journal, "input", "backend", func() (string, error) { return b.Name, nil })
+		if err != nil {
+			return nil, err
+		}
+		if first != b.Name {
+			r.opt.Note("this run began on backend %s: on %s the same seed gives other weights", first, b.Name)
+		}
 		r.backend = b
 	}
 	return r.backend, nil
