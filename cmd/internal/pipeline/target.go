@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -24,13 +25,21 @@ type target struct {
 	tok         tokenizer.Tokenizer
 }
 
-// mixItems is how many questions of each task a mix has where the recipe doesn't say.
-const mixItems = 1000
+// items are the caps of a recipe; where it names none, enough for a verdict at a bearable price.
+func items(s recipe.Score) recipe.Items {
+	usual := recipe.Items{Select: 200, Confirm: 200, Test: 600}
+	if s.Text != "" {
+		usual = recipe.Items{Select: 60, Confirm: 120, Test: 300} // documents are much longer than questions
+	}
+	return recipe.Items{
+		Select: cmp.Or(s.Items.Select, usual.Select), Confirm: cmp.Or(s.Items.Confirm, usual.Confirm), Test: cmp.Or(s.Items.Test, usual.Test),
+	}
+}
 
 func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 	t := &target{tok: tok, bare: r.Score.Form == recipe.Bare, description: r.Describe}
 	var err error
-	items := r.Score.Items
+	items := items(r.Score)
 	switch s := r.Score; {
 	case s.Mix != "":
 		mix, err := procedural.ParseMix(s.Mix)
@@ -40,11 +49,6 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 		t.mix = &mix
 		if t.description == "" {
 			t.description = mix.Description()
-		}
-		for _, n := range []*int{&items.Select, &items.Confirm, &items.Test} {
-			if *n == 0 {
-				*n = mixItems
-			}
 		}
 		// The questions are the same for every seed of a run: the ledger counts looks at one test split.
 		t.data = eval.FromMix(mix, !t.bare, max(items.Select, items.Confirm, items.Test), 0)
@@ -62,11 +66,8 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 	return t, t.data.CheckJudged()
 }
 
-// limit keeps the first n items of each group of a split; 0 keeps all.
+// limit keeps the first n items of each group of a split.
 func (t *target) limit(split stats.Split, n int) {
-	if n == 0 {
-		return
-	}
 	if t.mix == nil {
 		t.data.Limit(split, n)
 		return

@@ -39,7 +39,7 @@ type Score struct {
 	Tasks  string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}"`
 	Text   string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
 	Metric string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
-	Items  Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = all there are (for a mix: 1000)"`
+	Items  Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = 200, 200 and 600 questions, or 60, 120 and 300 documents"`
 }
 
 // Items caps the number of items of each cut.
@@ -114,7 +114,6 @@ func (p *paperImprove) Validate() error { return (*Improve)(p).Validate() }
 func (r *Improve) SetDefaults() {
 	r.Base, r.Backend = Bundled, "auto"
 	r.Score.Form = Bare
-	r.Score.Items = Items{Select: 200, Confirm: 200, Test: 600}
 	r.Relatives.Make = MakeRelatives{Count: 16, Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
 		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
 	r.Spectrum.Percent = 25
