@@ -89,6 +89,9 @@ func writeRun(w io.Writer, dir string, r *pipeline.Report) {
 }
 
 func writeGate(w io.Writer, g pipeline.Gate) {
-	fmt.Fprintf(w, "reconstruction gate: base %.4f, decoded %.4f; %d nearest relatives %.4f, decoded %.4f: %s\n",
-		g.Base, g.DecodedBase, g.Tried, g.Relatives, g.Decoded, map[bool]string{true: "passed", false: "NOT passed"}[g.Passed])
+	fmt.Fprintf(w, "reconstruction gate: base %.4f, decoded %.4f", g.Base, g.DecodedBase)
+	if g.Tried > 0 {
+		fmt.Fprintf(w, "; %d nearest relatives %.4f, decoded %.4f", g.Tried, g.Relatives, g.Decoded)
+	}
+	fmt.Fprintln(w, map[bool]string{true: ": passed", false: ": NOT passed"}[g.Passed])
 }

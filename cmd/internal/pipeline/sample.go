@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -37,6 +39,14 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 	if _, err := os.Stat(r.path(GeneratorDir, "config.json")); err != nil {
 		return nil, fmt.Errorf("%s has no trained generator; run 'd2nwg train' or 'improve' first: %w", r.Dir, fs.ErrNotExist)
 	}
+	var dirs []string
+	for i := range opt.Count {
+		dir := filepath.Join(opt.Out, fmt.Sprintf("%03d", i))
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s is there already; remove it or choose another --out: %w", dir, cmp.Or(err, fs.ErrExist))
+		}
+		dirs = append(dirs, dir)
+	}
 	relatives, err := r.Relatives(ctx)
 	if err != nil {
 		return nil, err
@@ -70,8 +80,7 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 	if opt.Layer >= 0 {
 		how.Only = func(s tokens.Spec) bool { return s.Layer == opt.Layer }
 	}
-	var dirs []string
-	for i := range opt.Count {
+	for i, dir := range dirs {
 		sets, err := g.SampleWith(ctx, wanted, 1, Seed(opt.Seed, "sample", i), how)
 		if err != nil {
 			return nil, err
@@ -83,7 +92,6 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		dir := filepath.Join(opt.Out, fmt.Sprintf("%03d", i))
 		if opt.Checkpoint {
 			err = v.Write(dir, llm.WriteOptions{})
 		} else {
@@ -92,7 +100,6 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		dirs = append(dirs, dir)
 	}
 	return dirs, nil
 }

@@ -50,8 +50,12 @@ func (r *Run) Train(ctx context.Context, relatives []Relative) (*generator.Gener
 		return nil, nil, Gate{}, err
 	}
 	if !gate.Passed {
-		r.opt.Note("reconstruction gate: decoding alone lowers the relatives from %.4f to %.4f (base %.4f); samples can't be better than that",
-			gate.Relatives, gate.Decoded, gate.Base)
+		what := "the relatives"
+		if gate.Tried == 0 {
+			what = "the base"
+		}
+		r.opt.Note("reconstruction gate: decoding alone lowers %s from %.4f to %.4f (base %.4f); samples are hardly better than that",
+			what, gate.Relatives, gate.Decoded, gate.Base)
 	}
 	if err := r.stage("diffusion", func() error { return g.TrainDiffusion(ctx, l.set, opt) }); err != nil {
 		return nil, nil, Gate{}, err
@@ -63,9 +67,9 @@ func (r *Run) Train(ctx context.Context, relatives []Relative) (*generator.Gener
 type Gate struct {
 	Base        float64 `json:"base"`         // the base's score
 	DecodedBase float64 `json:"decoded_base"` // of the base encoded and decoded
-	Relatives   float64 `json:"relatives"`    // mean score of the relatives tried
+	Relatives   float64 `json:"relatives"`    // mean score of the relatives tried; without any, the base's
 	Decoded     float64 `json:"decoded"`      // mean score of the same, encoded and decoded
-	Tried       int     `json:"tried"`
+	Tried       int     `json:"tried"`        // relatives
 	Passed      bool    `json:"passed"`
 }
 
@@ -127,14 +131,13 @@ func (r *Run) decodeOnly(ctx context.Context, l *learned, g *generator.Generator
 		out.Relatives += plain
 		out.Decoded += again
 	}
+	allowed := r.Recipe.Explore.Gate * math.Abs(out.Base)
 	if out.Tried == 0 { // the base itself is what is learned
-		out.Relatives, out.Decoded, out.Tried = out.Base, out.DecodedBase, 1
-	}
-	out.Relatives /= float64(out.Tried)
-	out.Decoded /= float64(out.Tried)
-	allowed := r.Recipe.Explore.Gate * math.Abs(out.Relatives-out.Base)
-	if len(l.members) == 0 {
-		allowed = r.Recipe.Explore.Gate * math.Abs(out.Base)
+		out.Relatives, out.Decoded = out.Base, out.DecodedBase
+	} else {
+		out.Relatives /= float64(out.Tried)
+		out.Decoded /= float64(out.Tried)
+		allowed = r.Recipe.Explore.Gate * math.Abs(out.Relatives-out.Base)
 	}
 	out.Passed = out.Relatives-out.Decoded <= allowed
 	return out, nil
