@@ -63,7 +63,7 @@ func Default(preset string) (Config, error) {
 
 // Check refuses values that no generator can have.
 func (c Config) Check() error {
-	if c.ChunkLen < 1 || c.MaxTokens < 1 || c.SampleSteps < 1 || c.Guidance < 0 || c.Temperature < 0 {
+	if c.ChunkLen < 1 || c.MaxTokens < 1 || c.SampleSteps < 1 || !(c.Guidance >= 0) || !(c.Temperature >= 0) {
 		return fmt.Errorf("generator: chunk_len %d, max_tokens %d, sample_steps %d, guidance %v or temperature %v is out of range",
 			c.ChunkLen, c.MaxTokens, c.SampleSteps, c.Guidance, c.Temperature)
 	}

@@ -69,7 +69,9 @@ func fitRidge(x []float32, cond int, z []float32, sets int) (*ridge, error) {
 			best, r.Lambda = e, l*unit
 		}
 	}
-	r.R2 = 1 - best/null
+	if null > 0 { // identical latents leave nothing to explain
+		r.R2 = 1 - best/null
+	}
 	if !math.IsInf(r.Lambda, 1) {
 		var dual, half mat.Dense
 		half.Mul(u.T(), latents)
