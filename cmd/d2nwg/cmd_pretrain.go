@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/cmd/internal/ui"
 	"d2nwg/eval/procedural"
@@ -65,7 +66,8 @@ func runPretrain(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	opt := trainOptions(r.Train, backend, filepath.Join(state, "train"))
+	opt := pipeline.TrainOptions(r.Train)
+	opt.Backend, opt.StateDir = backend, filepath.Join(state, "train")
 	opt.Progress = ui.Tee(s.UI.Progress(), metrics.Record)
 	weights, log, err := train.Full(ctx, train.InitWeights(cfg, r.Seed), cfg, data, opt)
 	if err != nil {
@@ -135,14 +137,6 @@ func openBackend(ctx context.Context, s *session, name string) (*compute.Backend
 		s.UI.Warnf("%s", backend.Warning)
 	}
 	return backend, nil
-}
-
-// trainOptions turns a recipe's optimizer into training options.
-func trainOptions(o recipe.Optimizer, backend *compute.Backend, state string) train.Options {
-	return train.Options{
-		Steps: o.Steps, Warmup: o.Warmup, LearningRate: o.LearningRate, MinLearningRate: o.MinLearningRate,
-		WeightDecay: o.WeightDecay, Clip: o.Clip, Backend: backend, StateDir: state, SaveEvery: o.SaveEvery,
-	}
 }
 
 const asciiTokenizerConfig = `{

@@ -22,9 +22,9 @@ func randomCommand() *cli.Command {
 		Usage:     "write a checkpoint of random weights, for tests and measurements",
 		UsageText: "d2nwg random --shape SHAPE --out DIR [flags]",
 		Description: describe("Writes a complete LLaMA checkpoint with random weights. The same flags give the same bytes.",
-			"d2nwg random --shape tiny --out /tmp/tiny", "ten thousand parameters",
-			"d2nwg random --shape llama-3.2-1b --dtype bf16 --out /tmp/1b --seed 7", "2.5 GB of LLaMA-3.2-1B's shape",
-			"d2nwg random --shape tiny --shard-bytes 20000 --out /tmp/sharded", "in several files with an index"),
+			"d2nwg random --shape tiny --out models/tiny", "ten thousand parameters",
+			"d2nwg random --shape llama-3.2-1b --dtype bf16 --out models/random-1b --seed 7", "2.5 GB of LLaMA-3.2-1B's shape",
+			"d2nwg random --shape tiny --shard-bytes 20000 --out models/sharded", "in several files with an index"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "shape", Value: "tiny", Usage: "architecture: " + strings.Join(shapeNames(), ", ")},
 			&cli.StringFlag{Name: "dtype", Value: "bf16", Usage: "how weights are stored: f32, f16 or bf16"},

@@ -98,7 +98,7 @@ func (r *Run) makeGroup(ctx context.Context, m recipe.MakeRelatives, first int, 
 	if err != nil {
 		return err
 	}
-	opt := trainOptions(m.Train)
+	opt := TrainOptions(m.Train)
 	opt.Seed, opt.Backend, opt.Progress = r.seed("shared A", 0), backend, r.opt.Progress
 	opt.StateDir = r.path(stateDir, fmt.Sprintf("relatives-%04d", first))
 	variants, _, err := train.Adapters(ctx, r.base, data, train.LowRankOptions{Rank: m.Rank}, opt)
@@ -114,8 +114,8 @@ func (r *Run) makeGroup(ctx context.Context, m recipe.MakeRelatives, first int, 
 	return os.RemoveAll(opt.StateDir)
 }
 
-// trainOptions turns a recipe's optimizer into training options.
-func trainOptions(o recipe.Optimizer) train.Options {
+// TrainOptions turns a recipe's optimizer into training options.
+func TrainOptions(o recipe.Optimizer) train.Options {
 	return train.Options{
 		Steps: o.Steps, Warmup: o.Warmup, LearningRate: o.LearningRate, MinLearningRate: o.MinLearningRate,
 		WeightDecay: o.WeightDecay, Clip: o.Clip, SaveEvery: o.SaveEvery,
