@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"d2nwg/cmd/internal/bundled"
@@ -180,6 +181,9 @@ func (r *Run) bind(what, hash string) error {
 	return err
 }
 
+// largeModel is the number of parameters above which a heap must not double before it is collected.
+const largeModel = 200e6
+
 // open reads the base, its tokenizer and the target's data.
 func (r *Run) open() error {
 	dir := r.Recipe.Base
@@ -192,6 +196,9 @@ func (r *Run) open() error {
 	var err error
 	if r.base, err = llm.Open(dir); err != nil {
 		return err
+	}
+	if r.base.Config.Parameters() > largeModel {
+		debug.SetGCPercent(10)
 	}
 	if r.tok, err = tokenizer.Open(dir); err != nil {
 		return err

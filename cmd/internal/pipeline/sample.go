@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/generator"
@@ -86,7 +87,7 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 			return nil, err
 		}
 		if len(sets[0]) == 0 {
-			return nil, fmt.Errorf("no learned tensor lies in layer %d", opt.Layer)
+			return nil, fmt.Errorf("nothing was learned of layer %d; the generator knows layers %v", opt.Layer, l.layers())
 		}
 		v, err := l.candidate(sets[0])
 		if err != nil {
@@ -102,4 +103,14 @@ func (r *Run) Sample(ctx context.Context, opt SampleOptions) ([]string, error) {
 		}
 	}
 	return dirs, nil
+}
+
+// layers lists the layers of which something is learned.
+func (l *learned) layers() []int {
+	var all []int
+	for _, s := range l.set.Specs {
+		all = append(all, s.Layer)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
