@@ -76,29 +76,6 @@ func (g *Generator) ConditionalMean(cond []float32) (map[string][]float32, error
 	return out[0], nil
 }
 
-// proposals are the settings that Propose goes through, from the estimate alone to bold ones: noise explores around the conditional mean,
-// guidance above 1 exaggerates what the condition asks for, which undoes the shrinkage of a regression from few weight sets.
-var proposals = []struct{ temperature, guidance float64 }{
-	{0, 1}, {0.5, 1}, {0.5, 1.5}, {1, 1}, {0, 1.5}, {0.25, 1}, {0.5, 2}, {1, 1.5}, {0.25, 2}, {0.75, 1.25},
-}
-
-// Propose draws the i-th of a list of different weight sets for a condition, for a search that keeps the best: the guidance and the scale
-// of the noise vary over the list, relative to the generator's own configuration. Proposal 0 is free of noise. Proposals depend on the
-// condition, i, the seed and the backend, and on nothing else.
-func (g *Generator) Propose(ctx context.Context, cond []float32, i int, seed uint64) (map[string][]float32, error) {
-	p := proposals[i%len(proposals)]
-	temperature, guidance := p.temperature*g.cfg.Temperature, p.guidance*g.cfg.Guidance
-	if i >= len(proposals) && temperature == 0 { // a second one without noise would be the same
-		temperature = 0.1 * g.cfg.Temperature * float64(i/len(proposals))
-	}
-	r := rand.New(rand.NewPCG(seed, uint64(i)))
-	out, err := g.SampleWith(ctx, cond, 1, r.Uint64(), SampleOptions{Guidance: &guidance, Temperature: &temperature})
-	if err != nil {
-		return nil, err
-	}
-	return out[0], nil
-}
-
 // conditionalMean gives the latents' mean for a condition and the standardized condition.
 func (g *Generator) conditionalMean(cond []float32) (mean, standard []float32, err error) {
 	if g.diffusion == nil {

@@ -155,16 +155,3 @@ func (l *layout) bindFull(n *net, state *node) {
 	}
 	n.trainable = true
 }
-
-// CheckpointWeights decodes every tensor of a checkpoint, to start a fine-tune from.
-func CheckpointWeights(c *llm.Checkpoint) (Weights, error) {
-	w := Weights{}
-	for _, s := range c.Config.TensorShapes() {
-		values, err := c.Float32(s.Name)
-		if err != nil {
-			return nil, err
-		}
-		w[s.Name] = values
-	}
-	return w, nil
-}

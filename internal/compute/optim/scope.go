@@ -8,7 +8,6 @@ package optim
 import (
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 
 	"github.com/gomlx/compute/dtypes"
@@ -38,9 +37,6 @@ func Normal(std float64) Init {
 	}
 }
 
-// FanIn starts with normal values of deviation 1/√n, for a matrix with n inputs.
-func FanIn(n int) Init { return Normal(1 / math.Sqrt(float64(n))) }
-
 // Scope gives a model function its parameters.
 type Scope struct {
 	prefix string
@@ -59,9 +55,6 @@ type model struct {
 
 // In returns the scope of a part of the model: its parameters are called name.….
 func (s *Scope) In(name string) *Scope { return &Scope{prefix: s.prefix + name + ".", m: s.m} }
-
-// Graph is the graph being built.
-func (s *Scope) Graph() *graph.Graph { return s.m.g }
 
 // Param returns the parameter called name, of shape dims, creating it with init. It panics when values were given to the model that lack
 // the name or have another size; build graphs inside compute.Safe.
