@@ -1,0 +1,192 @@
+// Package chat renders chat templates as Hugging Face transformers does: a Jinja2 template turns a conversation into
+// the text that a model was trained on. The template engine is gonja; since chat templates count on Python's semantics
+// down to how a list prints, the tags are defined here over expressions with Python's values:
+//
+//	source ─► pieces (lexer) ─► gonja's template over numbered tags ─► text
+//	                │                          │
+//	                └► expressions (parser) ◄──┘ evaluated with Python's rules
+//
+// A template is somebody else's program: it reads no files, and its steps, its text and its nesting are limited.
+package chat
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nikolalohinski/gonja/v2/exec"
+
+	"d2nwg/safetensors"
+)
+
+// Template is a parsed chat template, with the special tokens it may name. It is safe for concurrent use.
+type Template struct {
+	source string
+	main   *exec.Template
+	tools  *exec.Template    // for conversations with tools; nil = main
+	tokens map[string]string // variables such as bos_token
+}
+
+// Parse parses the source of a template. Errors wrap safetensors.ErrFormat, or ErrLimit for a source that is too large
+// or nests too deeply.
+func Parse(source string) (*Template, error) {
+	main, err := parse(source)
+	if err != nil {
+		return nil, fmt.Errorf("chat template: %w", err)
+	}
+	return &Template{source: source, main: main}, nil
+}
+
+func parse(source string) (t *exec.Template, err error) {
+	defer recovered(&err)
+	if t, err = compile(source); err != nil {
+		return nil, plain(err)
+	}
+	return t, nil
+}
+
+// recovered turns a panic of the template engine into an error.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: the template engine failed: %v", safetensors.ErrFormat, r)
+	}
+}
+
+// Source is the template as it was written.
+func (t *Template) Source() string { return t.source }
+
+// SpecialToken returns a special token by its variable, such as "eos_token", where the files named one.
+func (t *Template) SpecialToken(name string) (string, bool) {
+	token, ok := t.tokens[name]
+	return token, ok
+}
+
+// Input is a conversation to render. The JSON texts keep the order of their keys, which templates print.
+type Input struct {
+	Messages            json.RawMessage // a list of {"role": …, "content": …}
+	Tools               json.RawMessage // a list of tools as JSON schemas; nil = none
+	Documents           json.RawMessage // a list; nil = none
+	AddGenerationPrompt bool            // end with what begins an answer
+	Extra               json.RawMessage // an object of further variables, such as {"enable_thinking": false}
+	Now                 time.Time       // what strftime_now tells; no template sees the clock
+}
+
+// Render renders a conversation as apply_chat_template does. A template that refuses the conversation gives a
+// *RaisedError; other failures wrap ErrLimit or safetensors.ErrFormat.
+func (t *Template) Render(in Input) (string, error) {
+	vars := newDict()
+	for name, token := range t.tokens {
+		vars.put(name, token)
+	}
+	for _, part := range []struct {
+		name string
+		json json.RawMessage
+	}{{"messages", in.Messages}, {"tools", in.Tools}, {"documents", in.Documents}} {
+		var v value
+		if part.json != nil {
+			var err error
+			if v, err = decodeJSON(part.json); err != nil {
+				return "", fmt.Errorf("chat: %w: %s: %w", safetensors.ErrFormat, part.name, err)
+			}
+		}
+		if _, ok := v.(*list); !ok && (v != nil || part.name == "messages") {
+			return "", fmt.Errorf("chat: %w: %s have to be a list", safetensors.ErrFormat, part.name)
+		}
+		vars.put(part.name, v)
+	}
+	vars.put("add_generation_prompt", in.AddGenerationPrompt)
+	if in.Extra != nil {
+		extra, err := decodeObject(in.Extra)
+		if err != nil {
+			return "", err
+		}
+		vars.merge(extra)
+	}
+	tools, _ := vars.get("tools")
+	return t.render(vars, tools != nil, in.Now)
+}
+
+// RenderJSON renders the template with the variables of a JSON object and the special tokens that the object doesn't
+// set. Errors are those of Render.
+func (t *Template) RenderJSON(data json.RawMessage, now time.Time) (string, error) {
+	given, err := decodeObject(data)
+	if err != nil {
+		return "", err
+	}
+	vars := newDict()
+	for name, token := range t.tokens {
+		vars.put(name, token)
+	}
+	vars.merge(given)
+	tools, _ := vars.get("tools")
+	return t.render(vars, tools != nil, now)
+}
+
+func decodeObject(data json.RawMessage) (*dict, error) {
+	v, err := decodeJSON(data)
+	if err != nil {
+		return nil, fmt.Errorf("chat: %w: variables: %w", safetensors.ErrFormat, err)
+	}
+	d, ok := v.(*dict)
+	if !ok {
+		return nil, fmt.Errorf("chat: %w: the variables have to be an object", safetensors.ErrFormat)
+	}
+	return d, nil
+}
+
+func (t *Template) render(vars *dict, tools bool, now time.Time) (string, error) {
+	main := t.main
+	if tools && t.tools != nil {
+		main = t.tools
+	}
+	out := &output{}
+	if err := execute(main, vars, out, now); err != nil {
+		return "", fmt.Errorf("chat template: %w", err)
+	}
+	return out.text.String(), nil
+}
+
+func execute(t *exec.Template, vars *dict, out *output, now time.Time) (err error) {
+	defer recovered(&err)
+	data := map[string]any{runName: &run{now: now}}
+	for i, key := range vars.keys {
+		data[variable(key.(string))] = vars.vals[i]
+	}
+	if err := t.Execute(out, exec.NewContext(data)); err != nil {
+		return plain(err)
+	}
+	return nil
+}
+
+// output collects a rendering up to the limit.
+type output struct{ text strings.Builder }
+
+func (o *output) Write(p []byte) (int, error) {
+	if o.text.Len()+len(p) > maxOutput {
+		return 0, limitError("it prints too much text")
+	}
+	return o.text.Write(p)
+}
+
+// templates parses the templates that transformers chooses from.
+func (t *Template) templates(named map[string]string) error {
+	source, ok := named["default"]
+	if !ok {
+		names := slices.Sorted(maps.Keys(named))
+		return fmt.Errorf("%w: none of the named ones is the default: %q", safetensors.ErrFormat, names)
+	}
+	var err error
+	if t.main, err = parse(source); err != nil {
+		return err
+	}
+	t.source = source
+	if tools, ok := named["tool_use"]; ok {
+		if t.tools, err = parse(tools); err != nil {
+			return fmt.Errorf("that for tools: %w", err)
+		}
+	}
+	return nil
+}
