@@ -143,15 +143,15 @@ func (t *Template) render(vars *dict, tools bool, now time.Time) (string, error)
 		main = t.tools
 	}
 	out := &output{}
-	if err := execute(main, vars, out, now); err != nil {
+	if err := execute(main, vars, out, &run{now: now}); err != nil {
 		return "", fmt.Errorf("chat template: %w", err)
 	}
 	return out.text.String(), nil
 }
 
-func execute(t *exec.Template, vars *dict, out *output, now time.Time) (err error) {
+func execute(t *exec.Template, vars *dict, out *output, rt *run) (err error) {
 	defer recovered(&err)
-	data := map[string]any{runName: &run{now: now}}
+	data := map[string]any{runName: rt}
 	for i, key := range vars.keys {
 		data[variable(key.(string))] = vars.vals[i]
 	}

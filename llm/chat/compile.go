@@ -62,7 +62,8 @@ var refused = []string{"include", "import", "from", "extends", "block"}
 // numbered writes the source for the engine, having checked that the tags nest as they should.
 func (c *compiler) numbered() (string, error) {
 	var out strings.Builder
-	var open []string
+	var open []string // the tags whose end is still to come
+	opened := 0       // the line of the last
 	for i, p := range c.pieces {
 		name := p.name
 		switch p.kind {
@@ -86,7 +87,7 @@ func (c *compiler) numbered() (string, error) {
 			case name == "break" || name == "continue" || name == "print":
 			case endTags[name] != nil && name != "elif":
 				if name != "set" || blockSet(p) {
-					open = append(open, name)
+					open, opened = append(open, name), p.line
 				}
 			default:
 				return "", unknownTag(p, open)
@@ -98,7 +99,8 @@ func (c *compiler) numbered() (string, error) {
 		fmt.Fprintf(&out, "{%%%s %d%%}", name, i)
 	}
 	if len(open) > 0 {
-		return "", syntax(0, "Unexpected end of template: %s was expected", strings.Join(endTags[open[len(open)-1]], " or "))
+		ends := strings.Join(endTags[open[len(open)-1]], " or ")
+		return "", syntax(opened, "Unexpected end of template: %s was expected", ends)
 	}
 	return out.String(), nil
 }

@@ -150,7 +150,7 @@ func (rt *run) hash(v value) (any, error) {
 				return nil, err
 			}
 			part := fmt.Sprintf("%T:%q,", h, fmt.Sprint(h))
-			if err := rt.charge(len(part)); err != nil {
+			if err := rt.charge(8 * len(part)); err != nil { // it is written several times over
 				return nil, err
 			}
 			parts.WriteString(part)
