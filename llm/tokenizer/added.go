@@ -1,10 +1,9 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"fmt"
-	"sort"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -20,110 +19,186 @@ type addedToken struct {
 }
 
 type addedTokens struct {
-	all             []addedToken
-	byContent       map[string]addedToken
-	special         map[int]bool
+	byID            map[int]addedToken
+	byContent       map[string]int
+	special         map[string]bool // by content
+	decoded         map[int]string  // what the decoder sees where it isn't the content: the normalized form
 	raw, normalized matcher
 }
 
-func newAddedTokens(all []addedToken, n normalizer) (addedTokens, error) {
-	a := addedTokens{all: all, byContent: map[string]addedToken{}, special: map[int]bool{}}
+// parseAdded numbers the added tokens as the reference does: those in the model's vocabulary have its ids, the others
+// follow after it in order, whatever the file says.
+func parseAdded(raw json.RawMessage, normalizers []normalizer, m *bpe) (addedTokens, error) {
+	a := addedTokens{
+		byID: map[int]addedToken{}, byContent: map[string]int{}, special: map[string]bool{}, decoded: map[int]string{},
+	}
+	var all []addedToken
+	if !isNull(raw) {
+		if err := json.Unmarshal(raw, &all); err != nil {
+			return a, fmt.Errorf("added_tokens: %w", err)
+		}
+	}
+	next := m.size
 	for _, t := range all {
 		if t.Content == "" {
-			return a, fmt.Errorf("added token %d is empty", t.ID)
+			continue // the reference leaves it out
 		}
-		a.byContent[t.Content] = t
+		id, ok := a.byContent[t.Content]
+		if !ok {
+			id, ok = m.id(t.Content, m.byteLevel)
+		}
+		if !ok {
+			id = next
+			next++
+		}
+		if id >= maxID {
+			return a, fmt.Errorf("added token %q has the id %d, outside 0…%d", t.Content, id, maxID-1)
+		}
+		t.ID = id
+		a.byID[id], a.byContent[t.Content] = t, id
 		if t.Special {
-			a.special[t.ID] = true
+			a.special[t.Content] = true
 		}
-		pattern := t.Content
-		if !t.Normalized {
-			a.raw.add(pattern, t)
-			continue
+		delete(a.decoded, id)
+		if t.Normalized {
+			if normal := normalizeAll(normalizers, t.Content); normal != t.Content {
+				a.decoded[id] = normal
+			}
 		}
-		if n != nil {
-			pattern = n.normalize(pattern)
-		}
-		a.normalized.add(pattern, t)
 	}
-	a.raw.sort()
-	a.normalized.sort()
+	for id, t := range a.byID {
+		pattern, into := t.Content, &a.raw
+		if t.Normalized {
+			into = &a.normalized
+			if normal, ok := a.decoded[id]; ok {
+				pattern = normal
+			}
+		}
+		if err := into.add(pattern, t); err != nil {
+			return a, err
+		}
+	}
 	return a, nil
+}
+
+func normalizeAll(all []normalizer, s string) string {
+	t := text{s: s}
+	for _, n := range all {
+		t = n.normalize(t)
+	}
+	return t.s
 }
 
 // piece is a stretch of text, or an added token where id ≥ 0.
 type piece struct {
-	text string
+	text text
 	id   int
 }
 
-// matcher finds added tokens, leftmost first and of those at one place the longest.
+// matcher finds added tokens, leftmost first and of those at one place the longest, in a trie of their bytes.
 type matcher struct {
-	byFirst [256][]pattern // by first byte, longest first
-	count   int
+	nodes []trieNode
+	first [256]bool
+	only  string // the first byte where all tokens have the same one
 }
 
-type pattern struct {
-	text  string
-	token addedToken
+type trieNode struct {
+	next  map[byte]int32
+	token *addedToken // that ends here
 }
 
-func (m *matcher) add(text string, t addedToken) {
-	if text != "" {
-		m.byFirst[text[0]] = append(m.byFirst[text[0]], pattern{text, t})
-		m.count++
+func (m *matcher) add(pattern string, t addedToken) error {
+	if pattern == "" {
+		return fmt.Errorf("added token %q is empty once normalized", t.Content)
 	}
-}
-
-func (m *matcher) sort() {
-	for _, p := range m.byFirst {
-		sort.SliceStable(p, func(i, j int) bool { return len(p[i].text) > len(p[j].text) })
+	if len(m.nodes) == 0 {
+		m.nodes = make([]trieNode, 1)
+		m.only = pattern[:1]
 	}
+	if m.only != pattern[:1] {
+		m.only = ""
+	}
+	m.first[pattern[0]] = true
+	at := int32(0)
+	for i := range len(pattern) {
+		next, ok := m.nodes[at].next[pattern[i]]
+		if !ok {
+			next = int32(len(m.nodes))
+			if m.nodes[at].next == nil {
+				m.nodes[at].next = map[byte]int32{}
+			}
+			m.nodes[at].next[pattern[i]] = next
+			m.nodes = append(m.nodes, trieNode{})
+		}
+		at = next
+	}
+	if other := m.nodes[at].token; other != nil {
+		return fmt.Errorf("the added tokens %q and %q are the same once normalized", other.Content, t.Content)
+	}
+	m.nodes[at].token = &t
+	return nil
 }
 
 // find returns the first match in s at or after from.
-func (m *matcher) find(s string, from int) (start int, p pattern, ok bool) {
+func (m *matcher) find(s string, from int) (start, stop int, token *addedToken) {
 	for i := from; i < len(s); i++ {
-		for _, p := range m.byFirst[s[i]] {
-			if strings.HasPrefix(s[i:], p.text) {
-				return i, p, true
+		if m.only != "" {
+			skip := strings.IndexByte(s[i:], m.only[0])
+			if skip < 0 {
+				return 0, 0, nil
+			}
+			i += skip
+		} else if !m.first[s[i]] {
+			continue
+		}
+		at := int32(0)
+		for j := i; j < len(s); j++ {
+			next, ok := m.nodes[at].next[s[j]]
+			if !ok {
+				break
+			}
+			if at = next; m.nodes[at].token != nil {
+				stop, token = j+1, m.nodes[at].token
 			}
 		}
+		if token != nil {
+			return i, stop, token
+		}
 	}
-	return 0, pattern{}, false
+	return 0, 0, nil
 }
 
-// split cuts s at the added tokens.
-func (m *matcher) split(s string) []piece {
-	if m.count == 0 || s == "" {
-		return []piece{{s, -1}}
+// split cuts t at the added tokens.
+func (m *matcher) split(t text) []piece {
+	s := t.s
+	if len(m.nodes) == 0 || s == "" {
+		return []piece{{t, -1}}
 	}
 	var pieces []piece
 	done, next := 0, 0 // text before done has been given out; the search goes on at next
 	for {
-		start, p, ok := m.find(s, next)
-		if !ok {
+		start, stop, token := m.find(s, next)
+		if token == nil {
 			break
 		}
-		stop := start + len(p.text)
 		next = stop
-		if p.token.SingleWord && (endsWithWord(s[:start]) || startsWithWord(s[stop:])) {
+		if token.SingleWord && (endsWithWord(s[:start]) || startsWithWord(s[stop:])) {
 			continue
 		}
-		if p.token.LStrip {
-			start = max(len(strings.TrimRightFunc(s[:start], unicode.IsSpace)), done)
+		if token.LStrip {
+			start = max(len(strings.TrimRightFunc(s[:start], isSpace)), done)
 		}
-		if p.token.RStrip {
-			stop = len(s) - len(strings.TrimLeftFunc(s[stop:], unicode.IsSpace))
+		if token.RStrip {
+			stop = len(s) - len(strings.TrimLeftFunc(s[stop:], isSpace))
 		}
 		if done < start {
-			pieces = append(pieces, piece{s[done:start], -1})
+			pieces = append(pieces, piece{t.slice(done, start), -1})
 		}
-		pieces = append(pieces, piece{s[start:stop], p.token.ID})
+		pieces = append(pieces, piece{t.slice(start, stop), token.ID})
 		done = stop
 	}
 	if done < len(s) {
-		pieces = append(pieces, piece{s[done:], -1})
+		pieces = append(pieces, piece{t.slice(done, len(s)), -1})
 	}
 	return pieces
 }
@@ -136,10 +211,4 @@ func endsWithWord(s string) bool {
 func startsWithWord(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
 	return n > 0 && isWord(r)
-}
-
-// isWord is \w of Unicode's regular expressions (UTS 18): alphabetic, mark, decimal digit, connector or join control.
-func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc,
-		unicode.Join_Control)
 }

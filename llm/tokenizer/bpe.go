@@ -4,24 +4,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
 // bpe is the model of byte-pair encoding: a word becomes its characters, of which the neighbours with the lowest rank
 // are merged until no pair has a rank; of equal ranks the leftmost goes first.
 type bpe struct {
-	vocab        map[string]int
-	merges       map[[2]int32]merge
-	bytes        [256]int32 // id of <0x..>, -1 where the vocabulary lacks it
-	ascii        [128]int32 // id of the one-byte characters, -1 where the vocabulary lacks it
+	*vocabulary
+	pairs        *pairTable
+	byteLevel    bool       // words are bytes, each of which is a character
+	single       [256]int32 // id of a one-byte character, -1 where the vocabulary lacks it
+	fallback     [256]int32 // id of <0x..>, -1 where the vocabulary lacks it
 	byteFallback bool       // a character that isn't in the vocabulary becomes its bytes
 	unk          int32      // what it becomes else; -1: nothing
 	fuseUnk      bool       // a run of unknown characters becomes one unk
 	ignoreMerges bool       // a word that is in the vocabulary isn't taken apart
+	joints       *joints    // nil: long words aren't cut
 }
-
-type merge struct{ rank, id int32 }
 
 type modelFile struct {
 	Type                    string          `json:"type"`
@@ -32,250 +31,199 @@ type modelFile struct {
 	FuseUnk                 bool            `json:"fuse_unk"`
 	ByteFallback            bool            `json:"byte_fallback"`
 	IgnoreMerges            bool            `json:"ignore_merges"`
-	Vocab                   map[string]int  `json:"vocab"`
-	Merges                  json.RawMessage `json:"merges"`
+	vocab, merges           json.RawMessage // large: read by reader
 }
 
-func parseModel(raw json.RawMessage) (*bpe, error) {
+// readModel splits the model's object into its large parts and the others.
+func readModel(raw json.RawMessage) (modelFile, error) {
+	var f modelFile
 	if isNull(raw) {
-		return nil, errors.New("the model is missing")
+		return f, errors.New("the model is missing")
 	}
-	var kind struct {
+	all, err := members(raw)
+	if err != nil {
+		return f, fmt.Errorf("model: %w", err)
+	}
+	f.vocab, f.merges = all["vocab"], all["merges"]
+	delete(all, "vocab")
+	delete(all, "merges")
+	var small struct {
 		Type string `json:"type"`
 	}
-	if err := json.Unmarshal(raw, &kind); err != nil {
-		return nil, fmt.Errorf("model: %w", err)
+	rest, err := json.Marshal(all)
+	if err == nil {
+		err = json.Unmarshal(rest, &small)
 	}
-	if kind.Type != "BPE" && kind.Type != "" { // old files don't name it
-		return nil, unknown("model", kind.Type)
+	if err != nil {
+		return f, fmt.Errorf("model: %w", err)
 	}
-	var f modelFile
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("model BPE: %w", err)
+	if small.Type != "BPE" && small.Type != "" { // old files don't name it
+		return f, unsupported("model", small.Type)
+	}
+	if err := json.Unmarshal(rest, &f); err != nil {
+		return f, fmt.Errorf("model BPE: %w", err)
 	}
 	switch {
 	case f.Dropout != nil && *f.Dropout != 0:
-		return nil, errors.New("the model BPE with dropout isn't supported")
+		return f, errors.New("the model BPE with dropout isn't supported")
 	case f.ContinuingSubwordPrefix != "":
-		return nil, errors.New("the model BPE with continuing_subword_prefix isn't supported")
+		return f, errors.New("the model BPE with continuing_subword_prefix isn't supported")
 	case f.EndOfWordSuffix != "":
-		return nil, errors.New("the model BPE with end_of_word_suffix isn't supported")
-	case f.Vocab == nil:
-		return nil, errors.New("the model BPE lacks its vocab")
+		return f, errors.New("the model BPE with end_of_word_suffix isn't supported")
+	case isNull(f.vocab):
+		return f, errors.New("the model BPE lacks its vocab")
+	case isNull(f.merges):
+		return f, errors.New("the model BPE lacks its merges")
 	}
-	m := &bpe{vocab: f.Vocab, byteFallback: f.ByteFallback, unk: -1, fuseUnk: f.FuseUnk, ignoreMerges: f.IgnoreMerges}
+	return f, nil
+}
+
+func parseModel(raw json.RawMessage, byteLevel bool) (*bpe, error) {
+	f, err := readModel(raw)
+	if err != nil {
+		return nil, err
+	}
+	m := &bpe{byteLevel: byteLevel, byteFallback: f.ByteFallback, unk: -1, fuseUnk: f.FuseUnk, ignoreMerges: f.IgnoreMerges}
+	if m.vocabulary, err = readVocabulary(f.vocab, byteLevel); err != nil {
+		return nil, fmt.Errorf("model BPE: %w", err)
+	}
 	if f.UnkToken != nil {
-		id, ok := f.Vocab[*f.UnkToken]
+		id, ok := m.id(*f.UnkToken, byteLevel)
 		if !ok {
 			return nil, fmt.Errorf("model BPE: the vocab lacks the unk_token %q", *f.UnkToken)
 		}
 		m.unk = int32(id)
 	}
 	m.index()
-	return m, m.readMerges(f.Merges)
+	if m.pairs, err = readMerges(f.merges, m.vocabulary, byteLevel); err != nil {
+		return nil, fmt.Errorf("model BPE: %w", err)
+	}
+	m.joints = newJoints(m)
+	return m, nil
 }
 
 // index fills the tables of one-byte tokens.
 func (m *bpe) index() {
-	lookup := func(token string) int32 {
-		if id, ok := m.vocab[token]; ok {
-			return int32(id)
+	lookup := func(id int32, ok bool) int32 {
+		if !ok {
+			return -1
 		}
-		return -1
+		return id
 	}
-	for b := range m.bytes {
-		m.bytes[b] = lookup(fmt.Sprintf("<0x%02X>", b))
-	}
-	for c := range m.ascii {
-		m.ascii[c] = lookup(string(rune(c)))
+	for b := range 256 {
+		id, ok := m.ids[string([]byte{byte(b)})]
+		m.single[b] = lookup(id, ok)
+		id, ok = m.ids[fmt.Sprintf("<0x%02X>", b)]
+		m.fallback[b] = lookup(id, ok)
 	}
 }
 
-// readMerges reads ["a b", …] or [["a", "b"], …].
-func (m *bpe) readMerges(raw json.RawMessage) error {
-	if isNull(raw) {
-		return nil
+// whole returns the token of a word that isn't taken apart.
+func (m *bpe) whole(word string) (int32, bool) {
+	if !m.ignoreMerges {
+		return 0, false
 	}
-	var pairs [][]string
-	var lines []string
-	if json.Unmarshal(raw, &lines) == nil {
-		for _, line := range lines {
-			pairs = append(pairs, strings.Split(line, " "))
-		}
-	} else if err := json.Unmarshal(raw, &pairs); err != nil {
-		return fmt.Errorf("model BPE: merges: %w", err)
-	}
-	m.merges = make(map[[2]int32]merge, len(pairs))
-	for rank, p := range pairs {
-		if len(p) != 2 {
-			return fmt.Errorf("model BPE: merge %d has %d parts instead of 2", rank, len(p))
-		}
-		left, ok1 := m.vocab[p[0]]
-		right, ok2 := m.vocab[p[1]]
-		both, ok3 := m.vocab[p[0]+p[1]]
-		if !ok1 || !ok2 || !ok3 {
-			return fmt.Errorf("model BPE: the vocab lacks a part or the result of merge %d, %q + %q", rank, p[0], p[1])
-		}
-		m.merges[[2]int32{int32(left), int32(right)}] = merge{int32(rank), int32(both)}
-	}
-	return nil
+	id, ok := m.ids[word]
+	return id, ok
 }
 
-// appendWord appends the ids of one word.
-func (m *bpe) appendWord(ids []int, word string) []int {
-	if m.ignoreMerges {
-		if id, ok := m.vocab[word]; ok {
-			return append(ids, id)
-		}
-	}
-	first := len(ids)
-	ids = m.appendCharacters(ids, word)
-	if len(m.merges) == 0 || len(ids)-first < 2 {
-		return ids
-	}
-	return ids[:first+m.merge(ids[first:])]
+// symbol is a token of a word that is being merged; next and prev make a list of those that are left.
+type symbol struct {
+	id, size   int32 // size: in bytes of the word; 0: merged away
+	prev, next int32 // -1: none
+	pair       merge // with the next symbol
 }
 
-// appendCharacters appends the ids of the characters of a word. A byte that isn't part of UTF-8 counts as a character.
-func (m *bpe) appendCharacters(ids []int, word string) []int {
-	unknown := 0 // unks that wait: with fuseUnk those that follow join them
-	flush := func() {
-		if unknown > 0 {
-			ids = append(ids, int(m.unk))
+// symbols appends the characters of a word to s. A byte that isn't part of UTF-8 counts as a character.
+func (m *bpe) symbols(s []symbol, word string) []symbol {
+	if m.byteLevel && m.allSingle() {
+		for i := range len(word) {
+			s = append(s, symbol{id: m.single[word[i]], size: 1})
 		}
-		unknown = 0
+		return s
 	}
+	unknown := symbol{id: -1} // an unk that waits: with fuseUnk those that follow join it
 	for i, n := 0, 0; i < len(word); i += n {
-		var id int32
-		if c := word[i]; c < utf8.RuneSelf {
-			n, id = 1, m.ascii[c]
+		id, ok := int32(-1), false
+		if c := word[i]; m.byteLevel || c < utf8.RuneSelf {
+			n, id = 1, m.single[c]
+			ok = id >= 0
 		} else {
 			_, n = utf8.DecodeRuneInString(word[i:])
-			id = -1
-			if v, ok := m.vocab[word[i:i+n]]; ok {
-				id = int32(v)
-			}
+			id, ok = m.ids[word[i:i+n]]
 		}
 		switch {
-		case id >= 0:
-			flush()
-			ids = append(ids, int(id))
+		case ok:
+			if unknown.size > 0 {
+				s = append(s, unknown)
+				unknown.size = 0
+			}
+			s = append(s, symbol{id: id, size: int32(n)})
 		case m.byteFallback && m.hasBytes(word[i:i+n]):
+			// As in the reference an unk that waits stays behind these bytes.
 			for j := range n {
-				ids = append(ids, int(m.bytes[word[i+j]]))
+				s = append(s, symbol{id: m.fallback[word[i+j]], size: 1})
 			}
 		case m.unk >= 0:
-			if !m.fuseUnk {
-				flush()
+			if unknown.size > 0 && !m.fuseUnk {
+				s = append(s, unknown)
+				unknown.size = 0
 			}
-			unknown++
+			unknown.id, unknown.size = m.unk, unknown.size+int32(n)
 		}
 	}
-	flush()
-	return ids
+	if unknown.size > 0 {
+		s = append(s, unknown)
+	}
+	return s
 }
+
+// allSingle tells whether every byte is a token.
+func (m *bpe) allSingle() bool { return m.joints != nil && m.joints.complete }
 
 func (m *bpe) hasBytes(s string) bool {
 	for i := range len(s) {
-		if m.bytes[s[i]] < 0 {
+		if m.fallback[s[i]] < 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// symbol is a token of the word being merged, in a doubly linked list by index.
-type symbol struct{ id, prev, next int32 } // id −1: merged away
+// shortWord is the number of symbols up to which looking through all of them for the next merge is the fastest way.
+const shortWord = 40
 
-// candidate is a pair that may be merged: the symbol at pos with the one after it.
-type candidate struct{ rank, pos, id int32 }
-
-func (c candidate) before(d candidate) bool {
-	return c.rank < d.rank || c.rank == d.rank && c.pos < d.pos
-}
-
-// merge merges ids in place and returns how many are left. Pairs wait in a heap, O(n log n); those whose symbols have
-// changed meanwhile are recognized when they come up.
-func (m *bpe) merge(ids []int) int {
-	symbols := make([]symbol, len(ids))
-	for i, id := range ids {
-		symbols[i] = symbol{int32(id), int32(i) - 1, int32(i) + 1}
+// mergeShort merges symbols in place and returns how many are left.
+func (m *bpe) mergeShort(s []symbol) int {
+	if len(s) < 2 {
+		return len(s)
 	}
-	symbols[len(ids)-1].next = -1
-	var h heap
-	push := func(pos int32) {
-		if next := symbols[pos].next; next >= 0 {
-			if found, ok := m.merges[[2]int32{symbols[pos].id, symbols[next].id}]; ok {
-				h.push(candidate{found.rank, pos, found.id})
+	last := len(s) - 1
+	for i := range last {
+		s[i].pair = m.pairs.find(s[i].id, s[i+1].id)
+	}
+	s[last].pair.rank = noMerge
+	for {
+		at, best := 0, noMerge
+		for i := range s {
+			if r := s[i].pair.rank; r < best {
+				at, best = i, r
 			}
 		}
-	}
-	for i := range symbols {
-		push(int32(i))
-	}
-	for len(h) > 0 {
-		c := h.pop()
-		left := &symbols[c.pos]
-		if left.id < 0 || left.next < 0 {
-			continue
+		if best == noMerge {
+			return len(s)
 		}
-		right := &symbols[left.next]
-		if found, ok := m.merges[[2]int32{left.id, right.id}]; !ok || found.id != c.id {
-			continue // stale
+		s[at].id = s[at].pair.id
+		s[at].size += s[at+1].size
+		copy(s[at+1:], s[at+2:])
+		s = s[:len(s)-1]
+		if last = len(s) - 1; at < last {
+			s[at].pair = m.pairs.find(s[at].id, s[at+1].id)
+		} else {
+			s[at].pair.rank = noMerge
 		}
-		left.id, left.next, right.id = c.id, right.next, -1
-		if left.next >= 0 {
-			symbols[left.next].prev = c.pos
+		if at > 0 {
+			s[at-1].pair = m.pairs.find(s[at-1].id, s[at].id)
 		}
-		if left.prev >= 0 {
-			push(left.prev)
-		}
-		push(c.pos)
-	}
-	n := 0
-	for _, s := range symbols {
-		if s.id >= 0 {
-			ids[n] = int(s.id)
-			n++
-		}
-	}
-	return n
-}
-
-// heap is a binary heap of candidates, the first to merge on top.
-type heap []candidate
-
-func (h *heap) push(c candidate) {
-	*h = append(*h, c)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !s[i].before(s[parent]) {
-			return
-		}
-		s[i], s[parent] = s[parent], s[i]
-		i = parent
-	}
-}
-
-func (h *heap) pop() candidate {
-	s := *h
-	top, n := s[0], len(s)-1
-	s[0] = s[n]
-	s = s[:n]
-	*h = s
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= n {
-			return top
-		}
-		if child+1 < n && s[child+1].before(s[child]) {
-			child++
-		}
-		if !s[child].before(s[i]) {
-			return top
-		}
-		s[i], s[child] = s[child], s[i]
-		i = child
 	}
 }

@@ -17,8 +17,10 @@ type goldenCase struct {
 	Text       string  `json:"text"`
 	IDs        []int   `json:"ids"`
 	IDsSpecial []int   `json:"ids_special"`
+	Offsets    []int   `json:"offsets"`
 	TextSkip   *string `json:"text_skip"`
 	Decoded    *string `json:"decoded"`
+	Skipped    *string `json:"decoded_skip"`
 }
 
 func readGolden(t *testing.T, path string) []goldenCase {
@@ -67,8 +69,19 @@ func (c goldenCase) failures(tok Tokenizer) []string {
 		return []string{err.Error()}
 	}
 	same("encode with special tokens", ids, append([]int{}, c.IDsSpecial...))
+	if c.Offsets != nil {
+		e, err := tok.EncodeOffsets(c.Text, false)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		same("ids with offsets", e.IDs, append([]int{}, c.IDs...))
+		same("offsets", e.Offsets, c.Offsets)
+	}
 	if c.Decoded != nil {
 		same("decode", tok.Decode(c.IDs, false), *c.Decoded)
+	}
+	if c.Skipped != nil {
+		same("decode without special tokens", tok.Decode(c.IDsSpecial, true), *c.Skipped)
 	}
 	return bad
 }

@@ -11,10 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"unicode/utf8"
 
 	"d2nwg/safetensors"
 )
@@ -22,8 +26,11 @@ import (
 // Tokenizer maps text to token ids and back. It is safe for concurrent use.
 type Tokenizer interface {
 	// Encode returns the ids of text. With special, the post-processor's tokens are added, such as <s> at the start.
-	// Special tokens spelled out in the text are recognized in either case.
+	// Special tokens spelled out in the text are recognized in either case. Bytes that aren't UTF-8 count as U+FFFD.
+	// The truncation and padding that a file may ask for are left out, as the transformers library leaves them.
 	Encode(text string, special bool) ([]int, error)
+	// EncodeOffsets also tells where in the text each token comes from.
+	EncodeOffsets(text string, special bool) (Encoding, error)
 	// Decode returns the text of ids; ids outside the vocabulary are left out, and with skipSpecial special tokens too.
 	Decode(ids []int, skipSpecial bool) string
 	// VocabSize is the largest id + 1.
@@ -31,6 +38,31 @@ type Tokenizer interface {
 	// BOS and EOS are the ids of the tokens that begin and end a text, where the files name one.
 	BOS() (int, bool)
 	EOS() (int, bool)
+}
+
+// Encoding is a text as tokens.
+type Encoding struct {
+	IDs     []int
+	Offsets []int // start and end of each token in code points of the text, 2·len(IDs); 0, 0 for added special tokens
+	Before  int   // how many tokens the post-processor put before those of the text
+	After   int   // and after them
+}
+
+// Truncated returns the encoding with at most n tokens: those of the text are cut at the end, or at the start where
+// left is set; the post-processor's tokens count and stay, as long as there is room for them.
+func (e Encoding) Truncated(n int, left bool) Encoding {
+	over := len(e.IDs) - max(n, 0)
+	if over <= 0 {
+		return e
+	}
+	over = min(over, len(e.IDs)-e.Before-e.After)
+	from := len(e.IDs) - e.After - over
+	if left {
+		from = e.Before
+	}
+	e.IDs = slices.Delete(slices.Clone(e.IDs), from, from+over)
+	e.Offsets = slices.Delete(slices.Clone(e.Offsets), 2*from, 2*(from+over))
+	return e
 }
 
 // Open reads tokenizer.json of a checkpoint directory, and the names of the begin and end tokens from
@@ -73,106 +105,75 @@ func Parse(data []byte, configs ...[]byte) (Tokenizer, error) {
 	return t, nil
 }
 
-// tokenizer is the line of components; a nil component passes its input on.
+// tokenizer is the line of components.
 type tokenizer struct {
-	added     addedTokens
-	normalize normalizer
-	model     *bpe
-	template  []templatePart
-	decode    decoder
-	tokens    []string // by id; added tokens included
-	known     []bool   // by id
-	bos, eos  int      // -1 = none
-}
-
-// file is the layout of tokenizer.json.
-type file struct {
-	AddedTokens   []addedToken    `json:"added_tokens"`
-	Normalizer    json.RawMessage `json:"normalizer"`
-	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
-	PostProcessor json.RawMessage `json:"post_processor"`
-	Decoder       json.RawMessage `json:"decoder"`
-	Model         json.RawMessage `json:"model"`
+	added       addedTokens
+	normalizers []normalizer
+	pre         preTokenizer
+	model       *bpe
+	post        post
+	decoders    []decoder
+	size        int // largest id + 1
+	bos, eos    int // -1 = none
+	// aligned: words depend on where in the text a piece began, which after normalizers only spans tell.
+	aligned  bool
+	encoders sync.Pool // of *encoder
 }
 
 func parse(data []byte, configs [][]byte) (*tokenizer, error) {
-	var f file
-	if err := json.Unmarshal(data, &f); err != nil {
+	all, err := members(data)
+	if err != nil {
 		return nil, fmt.Errorf("not a tokenizer.json: %w", err)
 	}
 	t := &tokenizer{}
-	var err error
-	if t.normalize, err = parseNormalizer(f.Normalizer); err != nil {
+	if t.normalizers, err = parseNormalizer(nil, all["normalizer"]); err != nil {
 		return nil, err
 	}
-	if err := parsePreTokenizer(f.PreTokenizer); err != nil {
+	if t.pre, err = parsePreTokenizer(all["pre_tokenizer"]); err != nil {
 		return nil, err
 	}
-	if t.model, err = parseModel(f.Model); err != nil {
+	if err := t.post.parse(all["post_processor"]); err != nil {
 		return nil, err
 	}
-	if t.template, err = parsePostProcessor(f.PostProcessor); err != nil {
+	if t.decoders, err = parseDecoder(nil, all["decoder"]); err != nil {
 		return nil, err
 	}
-	if t.decode, err = parseDecoder(f.Decoder); err != nil {
+	if t.model, err = parseModel(all["model"], t.pre.byteLevel); err != nil {
 		return nil, err
 	}
-	if t.added, err = newAddedTokens(f.AddedTokens, t.normalize); err != nil {
+	if t.added, err = parseAdded(all["added_tokens"], t.normalizers, t.model); err != nil {
 		return nil, err
 	}
-	if err := t.number(); err != nil {
-		return nil, err
-	}
-	if t.bos, err = t.named("bos_token", configs, "<s>", "<|begin_of_text|>"); err != nil {
-		return nil, err
-	}
-	if t.eos, err = t.named("eos_token", configs, "</s>", "<|end_of_text|>"); err != nil {
+	if err := t.finish(configs); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// maxID bounds the ids a file may give, since tokens are kept in a table by id.
-const maxID = 1 << 22
-
-// number fills the table of tokens by id.
-func (t *tokenizer) number() error {
-	size := 0
-	grow := func(id int, token string) error {
-		if id < 0 || id >= maxID {
-			return fmt.Errorf("token %q has the id %d, outside 0…%d", token, id, maxID-1)
-		}
-		size = max(size, id+1)
-		return nil
+// finish checks what the components say of each other.
+func (t *tokenizer) finish(configs [][]byte) error {
+	t.size = len(t.model.tokens)
+	for id := range t.added.byID {
+		t.size = max(t.size, id+1)
 	}
-	for token, id := range t.model.vocab {
-		if err := grow(id, token); err != nil {
-			return err
+	for _, id := range slices.Concat(t.post.before, t.post.after) {
+		if _, ok := t.token(id); !ok {
+			return fmt.Errorf("the post-processor adds the id %d, which no token has", id)
 		}
 	}
-	for _, a := range t.added.all {
-		if err := grow(a.ID, a.Content); err != nil {
-			return err
+	for _, s := range t.pre.steps {
+		if m, ok := s.(metaspace); ok && m.scheme == "first" && len(t.normalizers) > 0 {
+			t.aligned = true
 		}
 	}
-	t.tokens, t.known = make([]string, size), make([]bool, size)
-	for token, id := range t.model.vocab {
-		if t.known[id] {
-			return fmt.Errorf("the tokens %q and %q share the id %d", t.tokens[id], token, id)
-		}
-		t.tokens[id], t.known[id] = token, true
+	seed := maphash.MakeSeed()
+	t.encoders.New = func() any { return &encoder{t: t, seed: seed} }
+	var err error
+	if t.bos, err = t.named("bos_token", configs, "<s>", "<|begin_of_text|>"); err != nil {
+		return err
 	}
-	for _, a := range t.added.all {
-		t.tokens[a.ID], t.known[a.ID] = a.Content, true
-	}
-	for _, part := range t.template {
-		for _, id := range part.ids {
-			if id < 0 || id >= size || !t.known[id] {
-				return fmt.Errorf("the post-processor adds the id %d, which no token has", id)
-			}
-		}
-	}
-	return nil
+	t.eos, err = t.named("eos_token", configs, "</s>", "<|end_of_text|>")
+	return err
 }
 
 // named returns the id of the token that a setting names, else of the first of the usual names that is an added token,
@@ -200,73 +201,105 @@ func (t *tokenizer) named(setting string, configs [][]byte, usual ...string) (in
 		return id, nil
 	}
 	for _, name := range usual {
-		if a, ok := t.added.byContent[name]; ok {
-			return a.ID, nil
+		if id, ok := t.added.byContent[name]; ok {
+			return id, nil
 		}
 	}
 	return -1, nil
 }
 
+// id looks up a token as the file spells it.
 func (t *tokenizer) id(token string) (int, bool) {
-	if a, ok := t.added.byContent[token]; ok {
-		return a.ID, true
+	if id, ok := t.added.byContent[token]; ok {
+		return id, true
 	}
-	id, ok := t.model.vocab[token]
-	return id, ok
+	return t.model.id(token, t.model.byteLevel)
+}
+
+// token returns what the decoders see of an id.
+func (t *tokenizer) token(id int) (string, bool) {
+	if a, ok := t.added.byID[id]; ok {
+		if normal, ok := t.added.decoded[id]; ok {
+			return normal, true
+		}
+		return a.Content, true
+	}
+	if id < 0 || id >= len(t.model.tokens) || !t.model.known[id] {
+		return "", false
+	}
+	return t.model.spelled(id, t.model.byteLevel), true
 }
 
 func (t *tokenizer) Encode(text string, special bool) ([]int, error) {
-	ids := make([]int, 0, len(text)/2+2)
-	if !special || t.template == nil {
-		return t.appendText(ids, text), nil
-	}
-	for _, part := range t.template {
-		if part.text {
-			ids = t.appendText(ids, text)
-		} else {
-			ids = append(ids, part.ids...)
-		}
-	}
-	return ids, nil
+	e, err := t.encode(text, special, false)
+	return e.IDs, err
 }
 
-// appendText appends the ids of text without the post-processor's tokens. Added tokens that aren't normalized are cut
-// out of the text itself, the others out of what the normalizer makes of each piece between them.
-func (t *tokenizer) appendText(ids []int, text string) []int {
-	for _, outer := range t.added.raw.split(text) {
-		if outer.id >= 0 {
-			ids = append(ids, outer.id)
-			continue
-		}
-		s := outer.text
-		if t.normalize != nil {
-			s = t.normalize.normalize(s)
-		}
-		for _, inner := range t.added.normalized.split(s) {
-			if inner.id >= 0 {
-				ids = append(ids, inner.id)
-			} else {
-				ids = t.model.appendWord(ids, inner.text)
-			}
-		}
+func (t *tokenizer) EncodeOffsets(text string, special bool) (Encoding, error) {
+	return t.encode(text, special, true)
+}
+
+func (t *tokenizer) encode(text string, special, offsets bool) (Encoding, error) {
+	if len(text) > maxText {
+		return Encoding{}, fmt.Errorf("a text of %d bytes is too long to encode at once; the limit is %d", len(text), maxText)
 	}
-	return ids
+	if !utf8.ValidString(text) {
+		text = lossy([]byte(text))
+	}
+	var out Encoding
+	if special {
+		out.Before, out.After = len(t.post.before), len(t.post.after)
+	}
+	e := t.encoders.Get().(*encoder)
+	defer t.encoders.Put(e)
+	e.offsets = offsets || t.aligned
+	e.ids, e.spans, e.texts = e.ids[:0], e.spans[:0], e.texts[:0]
+	e.encode(text)
+	out.IDs = make([]int, 0, out.Before+len(e.ids)+out.After)
+	if special {
+		out.IDs = append(out.IDs, t.post.before...)
+	}
+	out.IDs = append(out.IDs, e.ids...)
+	if special {
+		out.IDs = append(out.IDs, t.post.after...)
+	}
+	if offsets {
+		out.Offsets = make([]int, 2*len(out.IDs))
+		t.offsets(out.Offsets[2*out.Before:], text, e)
+	}
+	return out, nil
+}
+
+// maxText keeps places in a text within 32 bits.
+const maxText = 1 << 30
+
+// offsets fills in the offsets of the text's tokens.
+func (t *tokenizer) offsets(out []int, text string, e *encoder) {
+	characters(out, text, e.spans)
+	if !t.post.trim {
+		return
+	}
+	for i, token := range e.texts {
+		out[2*i], out[2*i+1] = t.post.trimmed(out[2*i], out[2*i+1], token, i == 0)
+	}
 }
 
 func (t *tokenizer) Decode(ids []int, skipSpecial bool) string {
 	tokens := make([]string, 0, len(ids))
 	for _, id := range ids {
-		if id < 0 || id >= len(t.tokens) || !t.known[id] || skipSpecial && t.added.special[id] {
-			continue
+		if token, ok := t.token(id); ok && !(skipSpecial && t.added.special[token]) {
+			tokens = append(tokens, token)
 		}
-		tokens = append(tokens, t.tokens[id])
 	}
-	if t.decode == nil {
-		return strings.Join(tokens, " ") // as the Rust library does without a decoder
+	if len(t.decoders) == 0 {
+		return strings.Join(tokens, " ") // as the reference does without a decoder
 	}
-	return strings.Join(t.decode.decode(tokens), "")
+	for _, d := range t.decoders {
+		tokens = d.decode(tokens)
+	}
+	return strings.Join(tokens, "")
 }
 
-func (t *tokenizer) VocabSize() int   { return len(t.tokens) }
+func (t *tokenizer) VocabSize() int   { return t.size }
 func (t *tokenizer) BOS() (int, bool) { return t.bos, t.bos >= 0 }
 func (t *tokenizer) EOS() (int, bool) { return t.eos, t.eos >= 0 }

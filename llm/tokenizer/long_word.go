@@ -1,0 +1,237 @@
+package tokenizer
+
+import "unicode/utf8"
+
+// joints are the pairs of characters that a merge may join: the last one of a left part with the first one of a right
+// part. No token spans any other pair, so a word may be cut there and its parts be merged by themselves, with the same
+// result: their merges can't meet.
+type joints struct {
+	ascii    [utf8.RuneSelf][2]uint64 // of byte-level models all bytes are in bytes instead
+	bytes    *[256][4]uint64
+	runes    map[uint64]struct{}
+	complete bool // no word has unknown characters
+}
+
+// newJoints returns nil where cutting a word could change its tokens: where unknown characters fuse across a cut or
+// vanish, so that their neighbours meet, or where a merge has a part that stands for other characters than its own.
+func newJoints(m *bpe) *joints {
+	j := &joints{runes: map[uint64]struct{}{}, complete: true}
+	for b := range 256 {
+		if m.byteLevel {
+			j.complete = j.complete && m.single[b] >= 0
+		} else {
+			j.complete = j.complete && m.byteFallback && m.fallback[b] >= 0
+		}
+	}
+	if !j.complete && (m.fuseUnk || m.byteFallback || m.unk < 0) {
+		return nil
+	}
+	alias := map[int32]bool{m.unk: true}
+	if m.byteFallback {
+		for _, id := range m.fallback {
+			alias[id] = true
+		}
+	}
+	if m.byteLevel {
+		j.bytes = new([256][4]uint64)
+	}
+	for rank, left := range m.pairs.left {
+		right := m.pairs.right[rank]
+		l, r := m.tokens[left], m.tokens[right]
+		if alias[left] || alias[right] || l == "" || r == "" {
+			return nil
+		}
+		j.add(l, r)
+	}
+	return j
+}
+
+func (j *joints) add(left, right string) {
+	if j.bytes != nil {
+		a, b := left[len(left)-1], right[0]
+		j.bytes[a][b>>6] |= 1 << (b & 63)
+		return
+	}
+	a, _ := utf8.DecodeLastRuneInString(left)
+	b, _ := utf8.DecodeRuneInString(right)
+	if a < utf8.RuneSelf && b < utf8.RuneSelf {
+		j.ascii[a][b>>6] |= 1 << (b & 63)
+		return
+	}
+	j.runes[uint64(a)<<32|uint64(b)] = struct{}{}
+}
+
+// cut returns the end of the part of the word that begins at i: the first place behind i where no merge can join, or
+// the end of the word.
+func (j *joints) cut(word string, i int) int {
+	if j.bytes != nil {
+		for i++; i < len(word); i++ {
+			a, b := word[i-1], word[i]
+			if j.bytes[a][b>>6]>>(b&63)&1 == 0 {
+				break
+			}
+		}
+		return i
+	}
+	a, n := utf8.DecodeRuneInString(word[i:])
+	for i += n; i < len(word); i += n {
+		var b rune
+		if c := word[i]; c < utf8.RuneSelf {
+			b, n = rune(c), 1
+		} else {
+			b, n = utf8.DecodeRuneInString(word[i:])
+		}
+		if !j.joined(a, b) {
+			return i
+		}
+		a = b
+	}
+	return i
+}
+
+func (j *joints) joined(a, b rune) bool {
+	if a < utf8.RuneSelf && b < utf8.RuneSelf {
+		return j.ascii[a][b>>6]>>(b&63)&1 != 0
+	}
+	_, ok := j.runes[uint64(a)<<32|uint64(b)]
+	return ok
+}
+
+// queue holds the places of a long word where two symbols may be merged, the lowest rank first and of one rank the
+// leftmost. A word of a million characters has few ranks at a time, and most places of a rank come in order, so lists
+// by rank are faster than one heap of places.
+type queue struct {
+	ranks heap    // those that have places
+	list  []int32 // by rank: index in lists, 0 for none
+	lists []places
+	spare []int32 // lists that are free
+}
+
+// places are those of one rank: run holds those that came in order, from next on; late the others.
+type places struct {
+	run  []int32
+	next int
+	late heap
+}
+
+func newQueue(ranks int) *queue { return &queue{list: make([]int32, ranks), lists: make([]places, 1)} }
+
+func (q *queue) push(rank, place int32) {
+	i := q.list[rank]
+	if i == 0 {
+		q.ranks.push(rank)
+		if n := len(q.spare); n > 0 {
+			i, q.spare = q.spare[n-1], q.spare[:n-1]
+		} else {
+			i = int32(len(q.lists))
+			q.lists = append(q.lists, places{})
+		}
+		q.list[rank] = i
+	}
+	p := &q.lists[i]
+	if n := len(p.run); n > p.next && p.run[n-1] > place {
+		p.late.push(place)
+	} else {
+		p.run = append(p.run, place)
+	}
+}
+
+// pop takes the first place out. The queue isn't empty.
+func (q *queue) pop() (rank, place int32) {
+	rank = q.ranks[0]
+	p := &q.lists[q.list[rank]]
+	if len(p.late) > 0 && (p.next == len(p.run) || p.late[0] < p.run[p.next]) {
+		place = p.late.pop()
+	} else {
+		place = p.run[p.next]
+		p.next++
+	}
+	if p.next == len(p.run) && len(p.late) == 0 {
+		p.run, p.next = p.run[:0], 0
+		q.spare = append(q.spare, q.list[rank])
+		q.list[rank] = 0
+		q.ranks.pop()
+	}
+	return rank, place
+}
+
+// heap is a binary heap, the lowest number on top.
+type heap []int32
+
+func (h *heap) push(x int32) {
+	*h = append(*h, x)
+	s := *h
+	for i := len(s) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if s[parent] <= s[i] {
+			return
+		}
+		s[i], s[parent] = s[parent], s[i]
+		i = parent
+	}
+}
+
+func (h *heap) pop() int32 {
+	s := *h
+	top, n := s[0], len(s)-1
+	s[0] = s[n]
+	s = s[:n]
+	*h = s
+	for i := 0; ; {
+		child := 2*i + 1
+		if child >= n {
+			return top
+		}
+		if child+1 < n && s[child+1] < s[child] {
+			child++
+		}
+		if s[i] <= s[child] {
+			return top
+		}
+		s[i], s[child] = s[child], s[i]
+		i = child
+	}
+}
+
+// mergeLong merges symbols in place and returns how many are left, in O(n log n).
+func (m *bpe) mergeLong(s []symbol, q *queue) int {
+	for i := range s {
+		s[i].prev, s[i].next = int32(i)-1, int32(i)+1
+	}
+	s[len(s)-1].next = -1
+	find := func(i int32) {
+		if next := s[i].next; next >= 0 {
+			if found := m.pairs.find(s[i].id, s[next].id); found.rank != noMerge {
+				q.push(found.rank, i)
+			}
+		}
+	}
+	for i := range s {
+		find(int32(i))
+	}
+	for len(q.ranks) > 0 {
+		rank, i := q.pop()
+		a := &s[i]
+		if a.size == 0 || a.next < 0 || a.id != m.pairs.left[rank] || s[a.next].id != m.pairs.right[rank] {
+			continue // changed since
+		}
+		b := &s[a.next]
+		a.id, a.size, a.next = m.pairs.result[rank], a.size+b.size, b.next
+		b.size = 0
+		if a.next >= 0 {
+			s[a.next].prev = i
+			find(i)
+		}
+		if a.prev >= 0 {
+			find(a.prev)
+		}
+	}
+	n := 0
+	for _, x := range s {
+		if x.size > 0 {
+			s[n] = x
+			n++
+		}
+	}
+	return n
+}
