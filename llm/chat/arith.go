@@ -129,6 +129,12 @@ func (rt *run) repeat(v value, n int, count value) (value, error) {
 		return out, nil
 	}
 	switch v := v.(type) {
+	case markup:
+		s, err := rt.repeat(string(v), n, count)
+		if err != nil {
+			return nil, err
+		}
+		return markup(s.(string)), nil
 	case string:
 		if err := rt.charge(len(v) * min(n, maxWork+1)); err != nil {
 			return nil, err

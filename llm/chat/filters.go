@@ -154,23 +154,37 @@ func urlencodeFilter(rt *run, v value, _ bound) (value, error) {
 		}
 		return s, err
 	}
-	d, ok := v.(*dict)
-	if !ok {
+	_, isText := text(v)
+	if isText || !iterable(v) {
 		return quoted(v, false)
 	}
-	parts := make([]string, len(d.keys))
-	for i, key := range d.keys {
-		k, err := quoted(key, true)
-		if err != nil {
-			return nil, err
-		}
-		val, err := quoted(d.vals[i], true)
-		if err != nil {
-			return nil, err
-		}
-		parts[i] = k + "=" + val
+	if d, ok := v.(*dict); ok {
+		v = &list{d.items()}
 	}
-	return strings.Join(parts, "&"), nil
+	pairs, err := rt.iterate(v)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]string, len(pairs))
+	for i, pair := range pairs {
+		kv, err := rt.iterate(pair)
+		if err != nil {
+			return nil, err
+		}
+		if len(kv) != 2 {
+			return nil, valueError("cannot unpack %d values into a key and a value", len(kv))
+		}
+		key, err := quoted(kv[0], true)
+		if err != nil {
+			return nil, err
+		}
+		val, err := quoted(kv[1], true)
+		if err != nil {
+			return nil, err
+		}
+		parts[i] = key + "=" + val
+	}
+	return rt.join(parts, "&")
 }
 
 func trimFilter(rt *run, v value, b bound) (value, error) {
@@ -245,9 +259,9 @@ func centerFilter(rt *run, v value, b bound) (value, error) {
 }
 
 func truncateFilter(rt *run, v value, b bound) (value, error) {
-	s, ok := text(v)
-	if !ok {
-		return nil, typeError("object of type '%s' has no len()", typeName(v))
+	n, err := length(v)
+	if err != nil {
+		return nil, err
 	}
 	length, err := b.int(0, 255, "truncate")
 	if err != nil {
@@ -261,13 +275,17 @@ func truncateFilter(rt *run, v value, b bound) (value, error) {
 	if !ok || length < utf8.RuneCountInString(end) || leeway < 0 {
 		return nil, valueError("expected length >= that of end, and leeway >= 0")
 	}
+	if n <= length+leeway {
+		return v, nil
+	}
+	s, ok := text(v)
+	if !ok {
+		return nil, typeError("'%s' object can't be truncated", typeName(v))
+	}
 	if err := rt.charge(5 * len(s)); err != nil {
 		return nil, err
 	}
 	runes := []rune(s)
-	if len(runes) <= length+leeway {
-		return v, nil
-	}
 	short := string(runes[:length-utf8.RuneCountInString(end)])
 	if i := strings.LastIndexByte(short, ' '); i >= 0 && !truth(b.vals[1]) {
 		short = short[:i]

@@ -2,6 +2,9 @@ package chat
 
 // mapFilter is map(filter, …) or map(attribute=…).
 func (rt *run) mapFilter(v value, args arguments) (value, error) {
+	if !truth(v) {
+		return &iterator{typ: "generator"}, nil // whatever it is, Jinja2 doesn't look further
+	}
 	items, err := rt.iterate(v)
 	if err != nil {
 		return nil, err
@@ -44,13 +47,13 @@ func (rt *run) mapper(args arguments) (func(value) (value, error), error) {
 // selectFilter keeps what a test holds for (or doesn't), of the items or of one of their attributes.
 func selectFilter(name string, attribute, want bool) func(*run, value, arguments) (value, error) {
 	return func(rt *run, v value, args arguments) (value, error) {
+		out := &iterator{typ: "generator"}
+		if !truth(v) {
+			return out, nil
+		}
 		items, err := rt.iterate(v)
 		if err != nil {
 			return nil, err
-		}
-		out := &iterator{typ: "generator"}
-		if len(items) == 0 {
-			return out, nil
 		}
 		get := rt.getter(nil, nil, false)
 		if attribute {

@@ -111,8 +111,8 @@ func roundFilter(_ *run, v value, b bound) (value, error) {
 	pow := math.Pow(10, float64(digits))
 	switch method {
 	case "common":
-		if _, isInt := integer(v); isInt && digits >= 0 {
-			return v, nil // round() leaves an int an int
+		if n, ok := integer(v); ok && digits >= 0 {
+			return normInt(n), nil // round() leaves an int an int
 		}
 		if digits >= 0 && digits < 300 {
 			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', digits, 64), 64) // correctly rounded, as round()

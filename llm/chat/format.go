@@ -80,7 +80,9 @@ func (rt *run) percent(s string, v value) (value, error) {
 		}
 		out.WriteString(t)
 	}
-	if _, isDict := v.(*dict); next < len(args) && !named && !isDict {
+	_, isDict := v.(*dict)
+	_, isList := v.(*list) // taken for a mapping by Python too
+	if next < len(args) && !named && !isDict && !isList {
 		return nil, typeError("not all arguments converted during string formatting")
 	}
 	out.WriteString(s)

@@ -42,12 +42,7 @@ func (t *forTag) run(r *exec.Renderer, v value, depth int) error {
 	if err != nil {
 		return at(t.line, err)
 	}
-	if len(items) == 0 {
-		if t.other == nil {
-			return nil
-		}
-		return body(r.Inherit(), t.other)
-	}
+	completed := false // Jinja2's else is for a loop no pass of which came to its end
 	l := &loop{tag: t, r: r, items: items, depth: depth}
 	for i, item := range items {
 		l.index = i
@@ -67,8 +62,12 @@ func (t *forTag) run(r *exec.Renderer, v value, depth int) error {
 		if err != nil && !errors.Is(err, errContinue) {
 			return err
 		}
+		completed = completed || err == nil
 	}
-	return nil
+	if completed || t.other == nil {
+		return nil
+	}
+	return body(r.Inherit(), t.other)
 }
 
 // items are those of v that the loop's condition lets through.

@@ -29,6 +29,10 @@ func (rt *run) member(x value, name string) (value, bool) {
 		return itemsMethod(x.items, x, name)
 	case tuple:
 		return itemsMethod(x, nil, name)
+	case *sequence:
+		if x.typ == "range" {
+			return itemsMethod(x.items, nil, name)
+		}
 	case *namespace:
 		return x.attrs.get(name)
 	case *loop:

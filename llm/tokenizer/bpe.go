@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -127,16 +128,13 @@ func (m *bpe) whole(word string) (int32, bool) {
 	return id, ok
 }
 
-// symbol is a token of a word that is being merged; next and prev make a list of those that are left.
-type symbol struct {
-	id, size   int32 // size: in bytes of the word; 0: merged away
-	prev, next int32 // -1: none
-	pair       merge // with the next symbol
-}
+// symbol is a token of a word that is being merged. Its size is in bytes of the word, 0 once it is merged away.
+type symbol struct{ id, size int32 }
 
 // symbols appends the characters of a word to s. A byte that isn't part of UTF-8 counts as a character.
 func (m *bpe) symbols(s []symbol, word string) []symbol {
 	if m.byteLevel && m.allSingle() {
+		s = slices.Grow(s, len(word))
 		for i := range len(word) {
 			s = append(s, symbol{id: m.single[word[i]], size: 1})
 		}
@@ -193,37 +191,32 @@ func (m *bpe) hasBytes(s string) bool {
 // shortWord is the number of symbols up to which looking through all of them for the next merge is the fastest way.
 const shortWord = 40
 
-// mergeShort merges symbols in place and returns how many are left.
+// mergeShort merges up to shortWord symbols in place and returns how many are left.
 func (m *bpe) mergeShort(s []symbol) int {
-	if len(s) < 2 {
-		return len(s)
+	var memory [shortWord]merge
+	pairs := memory[:max(len(s)-1, 0)] // of each symbol with the next one
+	for i := range pairs {
+		pairs[i] = m.pairs.find(s[i].id, s[i+1].id)
 	}
-	last := len(s) - 1
-	for i := range last {
-		s[i].pair = m.pairs.find(s[i].id, s[i+1].id)
-	}
-	s[last].pair.rank = noMerge
 	for {
 		at, best := 0, noMerge
-		for i := range s {
-			if r := s[i].pair.rank; r < best {
+		for i := range pairs {
+			if r := pairs[i].rank; r < best {
 				at, best = i, r
 			}
 		}
 		if best == noMerge {
 			return len(s)
 		}
-		s[at].id = s[at].pair.id
-		s[at].size += s[at+1].size
+		s[at] = symbol{pairs[at].id, s[at].size + s[at+1].size}
 		copy(s[at+1:], s[at+2:])
-		s = s[:len(s)-1]
-		if last = len(s) - 1; at < last {
-			s[at].pair = m.pairs.find(s[at].id, s[at+1].id)
-		} else {
-			s[at].pair.rank = noMerge
+		copy(pairs[at:], pairs[at+1:])
+		s, pairs = s[:len(s)-1], pairs[:len(pairs)-1]
+		if at < len(pairs) {
+			pairs[at] = m.pairs.find(s[at].id, s[at+1].id)
 		}
 		if at > 0 {
-			s[at-1].pair = m.pairs.find(s[at-1].id, s[at].id)
+			pairs[at-1] = m.pairs.find(s[at-1].id, s[at].id)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package tokenizer
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // joints are the pairs of characters that a merge may join: the last one of a left part with the first one of a right
 // part. No token spans any other pair, so a word may be cut there and its parts be merged by themselves, with the same
@@ -105,7 +108,11 @@ type queue struct {
 	list  []int32 // by rank: index in lists, 0 for none
 	lists []places
 	spare []int32 // lists that are free
+	links []link  // of the symbols that are left
 }
+
+// link says which symbols stand before and after one, -1 for none.
+type link struct{ prev, next int32 }
 
 // places are those of one rank: run holds those that came in order, from next on; late the others.
 type places struct {
@@ -195,43 +202,39 @@ func (h *heap) pop() int32 {
 
 // mergeLong merges symbols in place and returns how many are left, in O(n log n).
 func (m *bpe) mergeLong(s []symbol, q *queue) int {
+	q.links = slices.Grow(q.links[:0], len(s))[:len(s)]
+	links := q.links
 	for i := range s {
-		s[i].prev, s[i].next = int32(i)-1, int32(i)+1
+		links[i] = link{int32(i) - 1, int32(i) + 1}
 	}
-	s[len(s)-1].next = -1
-	find := func(i int32) {
-		if next := s[i].next; next >= 0 {
-			if found := m.pairs.find(s[i].id, s[next].id); found.rank != noMerge {
-				q.push(found.rank, i)
-			}
+	links[len(s)-1].next = -1
+	for i := range s[1:] {
+		if found := m.pairs.find(s[i].id, s[i+1].id); found.rank != noMerge {
+			q.push(found.rank, int32(i))
 		}
 	}
-	for i := range s {
-		find(int32(i))
+	find := func(i, next int32) {
+		if found := m.pairs.find(s[i].id, s[next].id); found.rank != noMerge {
+			q.push(found.rank, i)
+		}
 	}
 	for len(q.ranks) > 0 {
 		rank, i := q.pop()
-		a := &s[i]
-		if a.size == 0 || a.next < 0 || a.id != m.pairs.left[rank] || s[a.next].id != m.pairs.right[rank] {
+		next := links[i].next
+		if s[i].size == 0 || next < 0 || s[i].id != m.pairs.left[rank] || s[next].id != m.pairs.right[rank] {
 			continue // changed since
 		}
-		b := &s[a.next]
-		a.id, a.size, a.next = m.pairs.result[rank], a.size+b.size, b.next
-		b.size = 0
-		if a.next >= 0 {
-			s[a.next].prev = i
-			find(i)
+		s[i] = symbol{m.pairs.result[rank], s[i].size + s[next].size}
+		s[next].size = 0
+		next = links[next].next
+		links[i].next = next
+		if next >= 0 {
+			links[next].prev = i
+			find(i, next)
 		}
-		if a.prev >= 0 {
-			find(a.prev)
-		}
-	}
-	n := 0
-	for _, x := range s {
-		if x.size > 0 {
-			s[n] = x
-			n++
+		if prev := links[i].prev; prev >= 0 {
+			find(prev, i)
 		}
 	}
-	return n
+	return len(slices.DeleteFunc(s, func(x symbol) bool { return x.size == 0 }))
 }

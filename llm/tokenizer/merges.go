@@ -23,7 +23,7 @@ type pairSlot struct {
 
 func newPairTable(n int) *pairTable {
 	size := 16
-	for size < 2*n {
+	for size < n+n/2 {
 		size *= 2
 	}
 	return &pairTable{

@@ -1,6 +1,7 @@
 """Writes jinja.jsonl: what Jinja2 makes of small templates, in the environment that transformers builds for chat
 templates. Run it with Python 3.11 or newer and Jinja2 3.1: python3 golden.py > jinja.jsonl"""
 
+import copy
 import json
 from datetime import datetime
 
@@ -780,7 +781,7 @@ def main():
     for name, template in cases:
         row = {"name": name, "template": template, "data": DATA, "expected": None, "error": None}
         try:
-            row["expected"] = ENV.from_string(template).render(**DATA)
+            row["expected"] = ENV.from_string(template).render(**copy.deepcopy(DATA))
         except Exception as e:
             row["error"] = type(e).__name__ + ": " + str(e)
         if row["expected"] and " at 0x" in row["expected"]:
