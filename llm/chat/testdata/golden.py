@@ -635,6 +635,17 @@ s.replace(1, 2)
 1 if
 nope|default(s)|upper
 joiner()()
+missing|sum|reject('none')|list
+i|select|list
+0|map('upper')|list
+'' % l
+t|round(1)
+l|truncate(5)
+d|truncate(2)
+[('a', 'b c')]|urlencode
+l|urlencode
+range(3).index(1)
+('<a>'|safe) * 2
 caller is defined
 """.strip("\n").split("\n")
 
@@ -720,6 +731,12 @@ TEMPLATES = [
     "{% if t: %}x{% endif %}{% for x in l: %}{{ x }}{% endfor %}",
     "{%- for message in messages -%}\n  {{- '<|' + message['role'] + '|>' -}}\n  {%- if message.content is string -%}\n    {{- message.content | trim -}}\n  {%- endif -%}\n{%- endfor -%}",
     "{% print s, i %}",
+    "{% for x in l %}{{ x }}{% break %}{% else %}else{% endfor %}",
+    "{% for x in l %}{{ x }}{% continue %}{% else %}else{% endfor %}",
+    "{% for x in l %}{{ x }}{% if x == 1 %}{% break %}{% endif %}{% else %}else{% endfor %}",
+    "{% macro m(a=3, b=2) %}{{ a }}{{ loop is defined }}{% endmacro %}{% for x in l %}{{ m(x) }}{% endfor %}",
+    "{% set ns = namespace(v=0) %}x{%- for a in range(2)%}x{{-[a,b] -}}\u00a0\n{% break %}{%else+%}\n{{- [a,b] }} \u000b {% endfor %} ",
+    "{% if t %}\n{%+ for a in l +%}\n {{- a }}\r\n{%- endfor +%}\n\t{#- c -#} \n{% endif -%}\n x {%- raw -%} {{ q }} {%- endraw +%}\n",
     "{% for x in l %}{{ x }}{% if not loop.last %}, {% endif %}{% endfor %}",
     "{{ s }}{{ undefined_function() }}",
     "{{ messages[0].content }}{{ raise_exception('stop') }}",
