@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
@@ -33,9 +30,6 @@ next id at each position. Lines are answered as they come.`,
 	}
 }
 
-// maxLine is the longest line of input: more ids than any model's context.
-const maxLine = 64 << 20
-
 func runLogits(ctx context.Context, s *session) error {
 	args, err := s.args("DIR")
 	if err != nil {
@@ -47,32 +41,7 @@ func runLogits(ctx context.Context, s *session) error {
 	}
 	defer closeModel()
 
-	out := bufio.NewWriterSize(s.UI.Out, 1<<16)
-	defer out.Flush() // what was answered before an error is kept; an error of Flush is returned below
-	lines := bufio.NewScanner(s.In)
-	lines.Buffer(make([]byte, 0, 1<<16), maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		if err := logitsLine(out, model, lines.Bytes()); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		if err := out.Flush(); err != nil {
-			return fmt.Errorf("writing logits: %w", err)
-		}
-	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("line %d: longer than %d bytes", n+1, maxLine)
-	} else if err != nil {
-		return fmt.Errorf("reading ids: %w", err)
-	}
-	return nil
+	return s.answerLines(ctx, func(line []byte) (any, error) { return logitsLine(model, line) })
 }
 
 // openModel loads a checkpoint, or a saved variant of it, for scoring. The returned function releases it.
@@ -96,33 +65,29 @@ func openModel(dir, adapter string) (*engine.Model, func(), error) {
 	return model, release, nil
 }
 
-// logitsLine answers one line of input.
-func logitsLine(w io.Writer, model *engine.Model, line []byte) error {
+// logitsAnswer answers one line. encoding/json writes the shortest digits that read back to the same numbers.
+type logitsAnswer struct {
+	LogitsLast    []float32 `json:"logits_last"`
+	TokenLogProbs []float64 `json:"token_logprobs"`
+	Argmax        []int     `json:"argmax"`
+}
+
+func logitsLine(model *engine.Model, line []byte) (any, error) {
 	var request struct {
 		IDs []int `json:"ids"`
 	}
 	if err := json.Unmarshal(line, &request); err != nil {
-		return fmt.Errorf(`not an object {"ids":[…]}: %w`, err)
+		return nil, fmt.Errorf(`not an object {"ids":[…]}: %w`, err)
 	}
 	if len(request.IDs) == 0 {
-		return errors.New(`"ids" is missing or empty`)
+		return nil, errors.New(`"ids" is missing or empty`)
 	}
-	reading, err := model.Read(request.IDs)
+	r, err := model.Read(request.IDs)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if reading.TokenLogProbs == nil {
-		reading.TokenLogProbs = []float64{} // one id: an empty list, not null
+	if r.TokenLogProbs == nil {
+		r.TokenLogProbs = []float64{} // one id: an empty list, not null
 	}
-	// encoding/json writes the shortest digits that read back to the same float32 and float64.
-	answer, err := json.Marshal(struct {
-		LogitsLast    []float32 `json:"logits_last"`
-		TokenLogProbs []float64 `json:"token_logprobs"`
-		Argmax        []int     `json:"argmax"`
-	}{reading.LogitsLast, reading.TokenLogProbs, reading.Argmax})
-	if err != nil {
-		return fmt.Errorf("writing logits: %w", err)
-	}
-	_, err = w.Write(append(answer, '\n'))
-	return err
+	return logitsAnswer{r.LogitsLast, r.TokenLogProbs, r.Argmax}, nil
 }

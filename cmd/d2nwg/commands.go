@@ -15,6 +15,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		inspectCommand(),
 		logitsCommand(),
+		textCommand(),
 		evalCommand(),
 		spectrumCommand(),
 		runsCommand(),

@@ -13,15 +13,7 @@ import (
 
 // benchTokenizers opens the shared tokenizers.
 func benchTokenizers(b *testing.B) (names []string, all []Tokenizer) {
-	dir := os.Getenv("D2NWG_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dirs, _ := filepath.Glob(filepath.Join(dir, "tokenizers", "*"))
-	if len(dirs) == 0 {
-		b.Skipf("no shared tokenizers in %s; set D2NWG_SHARED to run this benchmark", dir)
-	}
-	for _, d := range dirs {
+	for _, d := range tokenizerDirs(b) {
 		tok, err := Open(d)
 		if err != nil {
 			b.Fatal(err)
@@ -33,11 +25,7 @@ func benchTokenizers(b *testing.B) (names []string, all []Tokenizer) {
 
 // english returns about a megabyte of the shared grade-school problems, in pieces of 2,000 bytes.
 func english(b *testing.B) []string {
-	dir := os.Getenv("D2NWG_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	f, err := os.Open(filepath.Join(dir, "data", "gsm8k", "train.jsonl"))
+	f, err := os.Open(filepath.Join(shared(b), "data", "gsm8k", "train.jsonl"))
 	if err != nil {
 		b.Skip(err)
 	}
@@ -84,32 +72,52 @@ func BenchmarkEncode(b *testing.B) {
 	}
 	for i, tok := range all {
 		for _, name := range []string{"english", "letter", "word", "random", "spaces", "emoji", "breaks", "han"} {
-			b.Run(names[i]+"/"+name, func(b *testing.B) {
-				n := 0
-				for _, t := range texts[name] {
-					n += len(t)
-				}
-				b.SetBytes(int64(n))
-				for b.Loop() {
-					for _, t := range texts[name] {
-						if _, err := tok.Encode(t, false); err != nil {
-							b.Fatal(err)
-						}
-					}
-				}
-			})
+			b.Run(names[i]+"/"+name, func(b *testing.B) { encodeAll(b, tok, texts[name]) })
+		}
+	}
+}
+
+// BenchmarkTexts encodes the texts of the file D2NWG_BENCH_TEXTS, {"name": ["text", …]}, by one thread, ids only.
+// internal/tools/tokenizers/bench.mjs compares it with the Rust library on the same texts.
+func BenchmarkTexts(b *testing.B) {
+	path := os.Getenv("D2NWG_BENCH_TEXTS")
+	if path == "" {
+		b.Skip("set D2NWG_BENCH_TEXTS to run this benchmark")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var texts map[string][]string
+	if err := json.Unmarshal(data, &texts); err != nil {
+		b.Fatal(err)
+	}
+	names, all := benchTokenizers(b)
+	for i, tok := range all {
+		for name, of := range texts {
+			b.Run(names[i]+"/"+name, func(b *testing.B) { encodeAll(b, tok, of) })
+		}
+	}
+}
+
+func encodeAll(b *testing.B, tok Tokenizer, texts []string) {
+	n := 0
+	for _, t := range texts {
+		n += len(t)
+	}
+	b.SetBytes(int64(n))
+	for b.Loop() {
+		for _, t := range texts {
+			if _, err := tok.Encode(t, false); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }
 
 // BenchmarkOpen reads the shared tokenizers and tells how much memory each keeps.
 func BenchmarkOpen(b *testing.B) {
-	dir := os.Getenv("D2NWG_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	dirs, _ := filepath.Glob(filepath.Join(dir, "tokenizers", "*"))
-	for _, d := range dirs {
+	for _, d := range tokenizerDirs(b) {
 		b.Run(filepath.Base(d), func(b *testing.B) {
 			var kept Tokenizer
 			var before, after runtime.MemStats

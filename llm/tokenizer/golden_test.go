@@ -103,7 +103,8 @@ func checkGolden(t *testing.T, tok Tokenizer, path string) {
 	}
 }
 
-func shared(t *testing.T) string {
+func shared(t testing.TB) string {
+	t.Helper()
 	dir := os.Getenv("D2NWG_SHARED")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared")
@@ -112,6 +113,16 @@ func shared(t *testing.T) string {
 		t.Skipf("no shared test data in %s; set D2NWG_SHARED to run this test", dir)
 	}
 	return dir
+}
+
+// tokenizerDirs lists the shared tokenizers.
+func tokenizerDirs(t testing.TB) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(shared(t), "tokenizers", "*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no tokenizers: %v", err)
+	}
+	return dirs
 }
 
 // The bundled tokenizer through the Rust library, written once by testdata/golden.mjs.
@@ -123,12 +134,8 @@ func TestASCIIAgainstHuggingFace(t *testing.T) {
 // be refused for a component it names.
 func TestGoldenTokenizers(t *testing.T) {
 	root := shared(t)
-	dirs, err := filepath.Glob(filepath.Join(root, "tokenizers", "*"))
-	if err != nil || len(dirs) == 0 {
-		t.Fatalf("no tokenizers: %v", err)
-	}
 	checked := 0
-	for _, dir := range dirs {
+	for _, dir := range tokenizerDirs(t) {
 		tok, err := Open(dir)
 		if err != nil {
 			if !strings.Contains(err.Error(), "isn't supported") {

@@ -36,8 +36,24 @@ type component struct {
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
+// maxDepth bounds how deep a component may nest: what reads it goes as deep.
+const maxDepth = 32
+
 func parseComponent(kind string, raw json.RawMessage) (component, error) {
 	var c component
+	depth, deepest := 0, 0
+	for _, b := range raw {
+		switch b { // brackets within texts count, too: the bound is far off for real files
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		deepest = max(deepest, depth)
+	}
+	if deepest > maxDepth {
+		return c, fmt.Errorf("the %s nests more than %d deep", kind, maxDepth)
+	}
 	if err := json.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("%s: %w", kind, err)
 	}

@@ -70,10 +70,14 @@ func (e Encoding) Truncated(n int, left bool) Encoding {
 // tokenizer.json, safetensors.ErrFormat where it can't be used.
 func Open(dir string) (Tokenizer, error) {
 	path := filepath.Join(dir, "tokenizer.json")
-	data, err := os.ReadFile(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: a checkpoint needs its tokenizer as tokenizer.json: %w", dir, fs.ErrNotExist)
 	}
+	if err == nil && info.Size() > maxFile {
+		return nil, fmt.Errorf("%s: %w: %d bytes are more than a tokenizer has", path, safetensors.ErrFormat, info.Size())
+	}
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the tokenizer: %w", err)
 	}
@@ -102,8 +106,11 @@ func Parse(data []byte, configs ...[]byte) (Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", safetensors.ErrFormat, err)
 	}
-	return t, nil
+	return implementation(t, data)
 }
+
+// maxFile bounds the size of a tokenizer.json; the largest in use have 40 MB.
+const maxFile = 1 << 30
 
 // tokenizer is the line of components.
 type tokenizer struct {
