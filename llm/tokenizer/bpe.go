@@ -189,7 +189,7 @@ func (m *bpe) hasBytes(s string) bool {
 }
 
 // shortWord is the number of symbols up to which looking through all of them for the next merge is the fastest way.
-const shortWord = 40
+const shortWord = 80
 
 // mergeShort merges up to shortWord symbols in place and returns how many are left.
 func (m *bpe) mergeShort(s []symbol) int {

@@ -1,7 +1,7 @@
 package tokenizer
 
 import (
-	"hash/maphash"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -14,7 +14,6 @@ type encoder struct {
 	texts   []string // of each token, spelled as in the file; only with offsets that will be trimmed
 	symbols []symbol
 	queue   *queue // of long words
-	seed    maphash.Seed
 	cache   [cacheSize]cached
 }
 
@@ -77,6 +76,11 @@ func (e *encoder) add(t text) {
 	}
 	for i := 0; i < len(word); {
 		end := m.joints.cut(word, i)
+		if end == i+1 && !e.offsets && m.single[word[i]] >= 0 { // the most frequent part of all: one character
+			e.ids = append(e.ids, int(m.single[word[i]]))
+			i = end
+			continue
+		}
 		e.addPart(t.slice(i, end), false)
 		i = end
 	}
@@ -93,7 +97,7 @@ func (e *encoder) addPart(t text, whole bool) {
 	if !whole && e.t.model.ignoreMerges {
 		length |= 0x80 // its tokens may be others than those of the same word by itself
 	}
-	c := &e.cache[maphash.String(e.seed, word)&(cacheSize-1)]
+	c := &e.cache[hash(word)&(cacheSize-1)]
 	if c.length == length && string(c.word[:len(word)]) == word {
 		for _, id := range c.ids[:c.n] {
 			e.ids = append(e.ids, int(id))
@@ -111,6 +115,32 @@ func (e *encoder) addPart(t text, whole bool) {
 		c.ids[i] = x.id
 	}
 }
+
+// hash is a fast hash of a short text: what a place in the cache needs.
+func hash(s string) uint64 {
+	n := len(s)
+	var a, b uint64
+	switch {
+	case n >= 16:
+		a = load8(s, 0) ^ load8(s, n/2-4)<<1
+		b = load8(s, n-8)
+	case n >= 8:
+		a, b = load8(s, 0), load8(s, n-8)
+	case n >= 4:
+		a, b = load4(s, 0), load4(s, n-4)
+	case n > 0:
+		a = uint64(s[0]) | uint64(s[n/2])<<8 | uint64(s[n-1])<<16
+	}
+	high, low := bits.Mul64(a^0x9E3779B97F4A7C15, b^0xD1B54A32D192ED03^uint64(n)<<56)
+	return high ^ low
+}
+
+func load4(s string, i int) uint64 {
+	_ = s[i+3]
+	return uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24
+}
+
+func load8(s string, i int) uint64 { return load4(s, i) | load4(s, i+4)<<32 }
 
 // tokens returns the tokens of a word, valid until the next call.
 func (e *encoder) tokens(word string, whole bool) []symbol {

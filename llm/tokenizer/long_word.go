@@ -11,14 +11,16 @@ import (
 type joints struct {
 	ascii    [utf8.RuneSelf][2]uint64 // of byte-level models all bytes are in bytes instead
 	bytes    *[256][4]uint64
-	runes    map[uint64]struct{}
-	complete bool // no word has unknown characters
+	runes    [jointBits / 64]uint64 // by hash: that of another pair only leaves a cut out, which changes no token
+	complete bool                   // no word has unknown characters
 }
+
+const jointBits = 1 << 19
 
 // newJoints returns nil where cutting a word could change its tokens: where unknown characters fuse across a cut or
 // vanish, so that their neighbours meet, or where a merge has a part that stands for other characters than its own.
 func newJoints(m *bpe) *joints {
-	j := &joints{runes: map[uint64]struct{}{}, complete: true}
+	j := &joints{complete: true}
 	for b := range 256 {
 		if m.byteLevel {
 			j.complete = j.complete && m.single[b] >= 0
@@ -61,7 +63,12 @@ func (j *joints) add(left, right string) {
 		j.ascii[a][b>>6] |= 1 << (b & 63)
 		return
 	}
-	j.runes[uint64(a)<<32|uint64(b)] = struct{}{}
+	h := jointHash(a, b)
+	j.runes[h/64] |= 1 << (h % 64)
+}
+
+func jointHash(a, b rune) uint64 {
+	return (uint64(a)<<21 | uint64(b)) * 0x9E3779B97F4A7C15 >> 45 // 64 − 19 bits
 }
 
 // cut returns the end of the part of the word that begins at i: the first place behind i where no merge can join, or
@@ -96,8 +103,8 @@ func (j *joints) joined(a, b rune) bool {
 	if a < utf8.RuneSelf && b < utf8.RuneSelf {
 		return j.ascii[a][b>>6]>>(b&63)&1 != 0
 	}
-	_, ok := j.runes[uint64(a)<<32|uint64(b)]
-	return ok
+	h := jointHash(a, b)
+	return j.runes[h/64]>>(h%64)&1 != 0
 }
 
 // queue holds the places of a long word where two symbols may be merged, the lowest rank first and of one rank the

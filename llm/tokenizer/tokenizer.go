@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -173,8 +172,7 @@ func (t *tokenizer) finish(configs [][]byte) error {
 			t.aligned = true
 		}
 	}
-	seed := maphash.MakeSeed()
-	t.encoders.New = func() any { return &encoder{t: t, seed: seed} }
+	t.encoders.New = func() any { return &encoder{t: t} }
 	var err error
 	if t.bos, err = t.named("bos_token", configs, "<s>", "<|begin_of_text|>"); err != nil {
 		return err
