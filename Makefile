@@ -47,8 +47,11 @@ format:
 	@unformatted=$$(find . -name '*.go' -not -path './.deps/*' -exec gofmt -l {} +); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 
+# With cgo also the tokenizer that puts the Rust library in the place of ours; to link it, see README.
 vet:
 	go vet ./...
+	@if [ "$(CGO_ENABLED)" = 1 ]; then echo 'go vet -tags hftokenizers ./...'; go vet -tags hftokenizers ./...; \
+	else echo 'go vet -tags hftokenizers: SKIPPED (it needs cgo)'; fi
 
 # Without a network and with a cold module cache the tool cannot be had; that is said, and is no failure of the code.
 staticcheck:
