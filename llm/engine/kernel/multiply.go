@@ -35,14 +35,16 @@ type tile struct {
 	whole int            // bytes of the block in a row of W that are whole steps
 	rem   int            // inputs left after them
 	add   int            // -1 to add to C, else 0
+	ahead int            // bytes from w to what to prefetch: as much as the tile reads of W; may lie outside of it
 }
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64  // rows of W that all rows of X meet while they are in the second-level cache
-	lineOuts = 16  // the same where there is one tile of rows: W is then read once, best in the order it lies in
-	farOuts  = 512 // outputs for which all of k is gone through before the next ones
-	nearRows = 192 // rows of X that stay in the second-level cache
+	maxOuts  = 64       // rows of W that all rows of X meet while they are in the second-level cache
+	fewTiles = 4        // up to so many tiles of rows wait for memory: W is then best read in the order it lies in,
+	stretch  = 64 << 10 // and so many bytes of it ahead of its use
+	farOuts  = 512      // outputs for which all of k is gone through before the next ones
+	nearRows = 192      // rows of X that stay in the second-level cache
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
@@ -105,31 +107,48 @@ type product struct {
 }
 
 func (p *product) run() {
-	near, near1 := max(1, nearRows/p.f.rows), maxOuts
-	far := farOuts
-	if p.x.groups == 1 {
-		near1, far = lineOuts, lineOuts
+	groups := p.x.groups
+	if groups <= fewTiles {
+		outs := max(roundUp(stretch/(p.w.In*p.w.Type.Size()), 4), 4)
+		outs = min(outs, maxOuts)
+		for o := 0; o < p.outs; o += outs {
+			p.blocks(0, groups, o, min(o+outs, p.outs), outs)
+		}
+		return
 	}
-	for g := 0; g < p.x.groups; g += near {
-		last := min(g+near, p.x.groups)
-		for o := 0; o < p.outs; o += far {
-			end := min(o+far, p.outs)
-			for k := 0; k < p.w.In; k += p.block {
-				for j := o; j < end; j += near1 {
-					p.tiles(g, last, j, min(near1, end-j), k)
-				}
-			}
+	near := max(1, nearRows/p.f.rows)
+	for g := 0; g < groups; g += near {
+		for o := 0; o < p.outs; o += farOuts {
+			p.blocks(g, min(g+near, groups), o, min(o+farOuts, p.outs), maxOuts)
 		}
 	}
 }
 
-// tiles multiplies groups g…last−1 with n rows of W from j on, over the block that begins at input k.
-func (p *product) tiles(g, last, j, n, k int) {
+// blocks multiplies groups g…last−1 with rows o…end−1 of W, some of these at a time.
+func (p *product) blocks(g, last, o, end, some int) {
+	size := p.w.Type.Size()
+	next := end * p.w.In * size // what is prefetched: the rows behind these, in their order
+	for k := 0; k < p.w.In; k += p.block {
+		for j := o; j < end; j += some {
+			n := min(some, end-j)
+			p.tiles(g, last, j, n, k, next)
+			next += n * min(p.block, p.w.In-k) * size
+		}
+	}
+}
+
+// tiles multiplies groups g…last−1 with n rows of W from j on, over the block that begins at input k. While the first
+// group is at work, what lies next in W is prefetched.
+func (p *product) tiles(g, last, j, n, k, next int) {
 	size := p.w.Type.Size()
 	length := min(p.block, p.w.In-k)
+	at := (j*p.w.In + k) * size
 	t := tile{
 		ldc: 4 * p.ldc, ldw: p.w.In * size, n: n, whole: length / p.f.lanes * p.f.lanes * size, rem: length % p.f.lanes,
-		w: unsafe.Pointer(&p.w.Data[(j*p.w.In+k)*size]),
+		w: unsafe.Pointer(&p.w.Data[at]),
+	}
+	if last-g <= fewTiles {
+		t.ahead = next - at
 	}
 	if p.add || k > 0 {
 		t.add = -1
@@ -145,6 +164,7 @@ func (p *product) tiles(g, last, j, n, k int) {
 		}
 		t.c = unsafe.Pointer(&p.c[first*p.ldc+j])
 		dots[next-first-1](&t)
+		t.ahead = 0
 		first = next
 	}
 }

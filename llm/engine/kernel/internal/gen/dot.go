@@ -6,6 +6,7 @@ import "fmt"
 const (
 	tileC, tileLDC, tileX, tileW, tileLDW = 0, 8, 16, 24, 32
 	tileN, tileWhole, tileRem, tileAdd    = 40, 48, 56, 64
+	tileAhead                             = 72
 )
 
 // kind says how weights are stored and multiplied.
@@ -29,7 +30,7 @@ const outs = 4
 //
 //	AX  X of the tile      SI  running through it
 //	DX  rows of W left     R10…R13  ends of 4 of them   BX  their distance   CX  bytes to the ends, negative
-//	R8  C                  R9  distance of its rows     DI  the arguments
+//	R8  C                  R9  distance of its rows, once they are stored     DI  the arguments    R15  what to prefetch
 type dot struct {
 	*file
 	kind kind
@@ -52,6 +53,8 @@ func (f *file) dot(w width, k kind, rows int) {
 	d := &dot{f, k, rows, w, fmt.Sprintf("dot%d%sx%d", w*8, k.name, rows)}
 	f.function(d.name, "(t *tile)", 8)
 	d.begin()
+	f.op("MOVQ", mem(tileAhead, "DI"), "R15")
+	f.op("ADDQ", "R10", "R15")
 	f.label("tile")
 	d.pointers()
 	for i := range rows * outs {
@@ -60,8 +63,12 @@ func (f *file) dot(w width, k kind, rows int) {
 	f.op("TESTQ", "CX", "CX")
 	f.op("JZ", "tail")
 	f.label("step")
+	for at := 0; at < outs*d.stepBytes(); at += 64 {
+		f.op(prefetch, mem(at, "R15"))
+	}
 	d.step(false)
 	f.op("ADDQ", imm(rows*int(w)), "SI")
+	f.op("ADDQ", imm(outs*d.stepBytes()), "R15")
 	f.op("ADDQ", imm(d.stepBytes()), "CX")
 	f.op("JNZ", "step")
 	f.label("tail")
@@ -94,7 +101,6 @@ func (w width) small(i int) string {
 func (d *dot) begin() {
 	d.op("MOVQ", "t+0(FP)", "DI")
 	d.op("MOVQ", mem(tileC, "DI"), "R8")
-	d.op("MOVQ", mem(tileLDC, "DI"), "R9")
 	d.op("MOVQ", mem(tileX, "DI"), "AX")
 	d.op("MOVQ", mem(tileW, "DI"), "R10")
 	d.op("MOVQ", mem(tileLDW, "DI"), "BX")
@@ -190,15 +196,15 @@ func (d *dot) load256(j int, tail bool) {
 	half := from
 	switch {
 	case tail && d.kind == f32:
-		d.slide("windowF32", 32, 2, "R15")
-		d.op("VMOVUPS", mem(0, "R15"), y(15))
+		d.slide("windowF32", 32, 2, "R9")
+		d.op("VMOVUPS", mem(0, "R9"), y(15))
 		d.op("VMASKMOVPS", mem(0, d.row(j)), y(15), y(15))
 		return
 	case tail:
-		d.slide("windowF16", 0, 1, "R15")
+		d.slide("windowF16", 0, 1, "R9")
 		d.op("MOVQ", mem(tileRem, "DI"), "CX")
 		d.op("VMOVDQU", mem(-16, d.row(j), "CX*2"), x(15))
-		d.op("VPSHUFB", mem(16, "R15"), x(15), x(15))
+		d.op("VPSHUFB", mem(16, "R9"), x(15), x(15))
 		d.op("XORQ", "CX", "CX")
 		half = x(15)
 	}
@@ -221,3 +227,5 @@ func (d *dot) slide(table string, offset, shift int, to string) {
 	d.op("SUBQ", "CX", to)
 	d.op("XORQ", "CX", "CX")
 }
+
+const prefetch = "PREFETCHT1"

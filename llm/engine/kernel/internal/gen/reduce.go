@@ -24,6 +24,7 @@ func (d *dot) reduce512() {
 		d.fold("VSHUFF64X2", "$0x88", "$0xDD", 24, second, 26+first/4)
 	}
 	d.storeMask512()
+	d.op("MOVQ", mem(tileLDC, "DI"), "R9")
 	d.op("MOVQ", "R8", "SI")
 	for i := range d.rows {
 		from, lane := 26+i/4, i%4
@@ -81,10 +82,11 @@ func (d *dot) reduce256() {
 	d.op("MOVQ", "$4", "CX")
 	d.op("CMPQ", "DX", "CX")
 	d.op("CMOVQLT", "DX", "CX")
-	d.op("LEAQ", "windowF32<>+32(SB)", "R15")
+	d.op("LEAQ", "windowF32<>+32(SB)", "R9")
 	d.op("SHLQ", "$2", "CX")
-	d.op("SUBQ", "CX", "R15")
-	d.op("VMOVUPS", mem(0, "R15"), x(14))
+	d.op("SUBQ", "CX", "R9")
+	d.op("VMOVUPS", mem(0, "R9"), x(14))
+	d.op("MOVQ", mem(tileLDC, "DI"), "R9")
 	d.op("MOVQ", "R8", "SI")
 	for i := range d.rows {
 		s := d.sum(i, 0)
