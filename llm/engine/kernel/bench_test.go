@@ -1,0 +1,106 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+)
+
+var typeNames = [dtypes]string{"f32", "f16", "bf16"}
+
+// BenchmarkGEMM multiplies 512 rows with weights (8192, 2048) and (2048, 8192), beside the peak of the machine.
+func BenchmarkGEMM(b *testing.B) {
+	for _, shape := range []struct{ rows, in, out int }{{512, 2048, 8192}, {512, 8192, 2048}} {
+		benchmark(b, shape.rows, shape.in, shape.out)
+	}
+}
+
+// BenchmarkBatch multiplies as many rows as a batch of generated texts has.
+func BenchmarkBatch(b *testing.B) {
+	for _, rows := range []int{6, 16, 64} {
+		benchmark(b, rows, 2048, 8192)
+	}
+}
+
+func benchmark(b *testing.B, rows, in, out int) {
+	for _, s := range Available()[1:] {
+		eachProduct(s, func(a Arithmetic, d DType) {
+			if a == BFloat16 && !s.mul[a].pairs {
+				return
+			}
+			for _, threads := range []int{1, 2} {
+				name := fmt.Sprintf("%dx%dx%d/%s/x%d·%s/threads=%d", rows, in, out, s.name, 32-16*int(a), typeNames[d], threads)
+				b.Run(name, func(b *testing.B) { benchmarkOne(b, s, a, d, rows, in, out, threads) })
+			}
+		})
+	}
+}
+
+func benchmarkOne(b *testing.B, s *Set, a Arithmetic, d DType, rows, in, out, threads int) {
+	random := rand.New(rand.NewPCG(1, 1))
+	x := fill(s, a, normal(random, rows*in), rows, in)
+	data := make([]byte, out*in*d.Size())
+	encode(data, normal(random, out*in), d)
+	w := Weights{data, d, out, in}
+	c := make([]float32, rows*out)
+	s.MultiplyParallel(c, out, x, w, false, threads)
+	flops := 2 * float64(rows) * float64(in) * float64(out)
+	peak := s.Peak(a, threads, 100*time.Millisecond)
+	for b.Loop() {
+		s.MultiplyParallel(c, out, x, w, false, threads)
+	}
+	rate := flops * float64(b.N) / b.Elapsed().Seconds()
+	peak = max(peak, s.Peak(a, threads, 100*time.Millisecond))
+	b.ReportMetric(rate/1e9, "GFLOP/s")
+	b.ReportMetric(100*rate/peak, "%peak")
+	b.ReportMetric(peak/1e9, "GFLOP/s-peak")
+}
+
+// BenchmarkGEMV multiplies one row with weights that are in no cache, beside the speed at which memory is read.
+func BenchmarkGEMV(b *testing.B) {
+	const in, out = 2048, 1 << 16
+	for _, s := range Available()[1:] {
+		eachProduct(s, func(a Arithmetic, d DType) {
+			if a == BFloat16 && !s.mul[a].pairs {
+				return
+			}
+			for _, threads := range []int{1, 2} {
+				name := fmt.Sprintf("%s/x%d·%s/threads=%d", s.name, 32-16*int(a), typeNames[d], threads)
+				b.Run(name, func(b *testing.B) { benchmarkRow(b, s, a, d, in, out, threads) })
+			}
+		})
+	}
+}
+
+func benchmarkRow(b *testing.B, s *Set, a Arithmetic, d DType, in, out, threads int) {
+	x := fill(s, a, normal(rand.New(rand.NewPCG(1, 1)), in), 1, in)
+	data := make([]byte, out*in*d.Size())
+	for i := range data {
+		data[i] = byte(i & 0x3f)
+	}
+	w := Weights{data, d, out, in}
+	c := make([]float32, out)
+	var read, multiply []float64
+	for b.Loop() { // in turn, since the machine's speed isn't constant
+		start := time.Now()
+		Parallel(len(data), threads, maxOuts*in*d.Size(), func(lo, hi int) { s.read(data[lo:hi]) })
+		middle := time.Now()
+		s.MultiplyParallel(c, out, x, w, false, threads)
+		read = append(read, middle.Sub(start).Seconds())
+		multiply = append(multiply, time.Since(middle).Seconds())
+	}
+	bytes := float64(len(data))
+	b.ReportMetric(bytes/median(multiply)/1e9, "GB/s")
+	b.ReportMetric(100*median(read)/median(multiply), "%read")
+	b.ReportMetric(bytes/median(read)/1e9, "GB/s-read")
+	b.ReportMetric(bytes/slices.Min(multiply)/1e9, "GB/s-best")
+	b.ReportMetric(bytes/slices.Min(read)/1e9, "GB/s-read-best")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
