@@ -28,6 +28,7 @@ func portable() *Set {
 func (f family) rounded() *family {
 	f.round = true
 	f.dots[F32], f.dots[F16] = nil, nil
+	f.lines[F32], f.lines[F16] = nil, nil
 	return &f
 }
 

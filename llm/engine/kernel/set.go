@@ -57,10 +57,11 @@ func Best() *Set {
 
 // family is the matrix kernels of one arithmetic.
 type family struct {
-	pairs bool // inputs are stored as bfloat16
-	round bool // inputs are rounded to bfloat16, but stored as float32
-	lanes int  // inputs that one step takes
-	rows  int  // most rows of a tile
-	block int  // most inputs summed at once, see Input
-	dots  [dtypes][]func(t *tile)
+	pairs bool                    // inputs are stored as bfloat16
+	round bool                    // inputs are rounded to bfloat16, but stored as float32
+	lanes int                     // inputs that one step takes
+	rows  int                     // most rows of a tile
+	block int                     // most inputs summed at once, see Input
+	dots  [dtypes][]func(t *tile) // by rows − 1
+	lines [dtypes][]func(t *tile) // the same for few rows, all blocks of k at once; may be missing
 }

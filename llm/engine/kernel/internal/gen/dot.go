@@ -6,7 +6,7 @@ import "fmt"
 const (
 	tileC, tileLDC, tileX, tileW, tileLDW = 0, 8, 16, 24, 32
 	tileN, tileWhole, tileRem, tileAdd    = 40, 48, 56, 64
-	tileAhead                             = 72
+	tileAhead, tilePart, tileParts        = 72, 80, 88
 )
 
 // kind says how weights are stored and multiplied.
@@ -52,7 +52,7 @@ func (d *dot) stepBytes() int {
 func (f *file) dot(w width, k kind, rows int) {
 	d := &dot{f, k, rows, w, fmt.Sprintf("dot%d%sx%d", w*8, k.name, rows)}
 	f.function(d.name, "(t *tile)", 8)
-	d.begin()
+	d.begin("R10")
 	f.op("MOVQ", mem(tileAhead, "DI"), "R15")
 	f.op("ADDQ", "R10", "R15")
 	f.label("tile")
@@ -64,7 +64,7 @@ func (f *file) dot(w width, k kind, rows int) {
 	f.op("JZ", "tail")
 	f.label("step")
 	for at := 0; at < outs*d.stepBytes(); at += 64 {
-		f.op(prefetch, mem(at, "R15"))
+		f.op("PREFETCHT1", mem(at, "R15"))
 	}
 	d.step(false)
 	f.op("ADDQ", imm(rows*int(w)), "SI")
@@ -97,12 +97,12 @@ func (w width) small(i int) string {
 	return w.reg(i)
 }
 
-// begin loads the arguments.
-func (d *dot) begin() {
+// begin loads the arguments, the address of W into the register named.
+func (d *dot) begin(w string) {
 	d.op("MOVQ", "t+0(FP)", "DI")
 	d.op("MOVQ", mem(tileC, "DI"), "R8")
 	d.op("MOVQ", mem(tileX, "DI"), "AX")
-	d.op("MOVQ", mem(tileW, "DI"), "R10")
+	d.op("MOVQ", mem(tileW, "DI"), w)
 	d.op("MOVQ", mem(tileLDW, "DI"), "BX")
 	d.op("MOVQ", mem(tileN, "DI"), "DX")
 	if d.w != 64 {
@@ -227,5 +227,3 @@ func (d *dot) slide(table string, offset, shift int, to string) {
 	d.op("SUBQ", "CX", to)
 	d.op("XORQ", "CX", "CX")
 }
-
-const prefetch = "PREFETCHT1"
