@@ -1117,14 +1117,14 @@ block:
 	NEGQ CX
 	JZ tail
 
-step:
+line64:
 	PREFETCHT1 4096(R10)(CX*1)
 	VMOVDQU16 (R10)(CX*1), Z24
 	VMOVUPS (SI), Z8
 	LONG $0x483e9262; WORD $0xc052 // VDPBF16PS Z24, Z8, Z0
 	ADDQ $64, SI
 	ADDQ $64, CX
-	JNZ step
+	JNZ line64
 
 tail:
 	CMPQ R11, $1
@@ -1196,7 +1196,7 @@ block:
 	NEGQ CX
 	JZ tail
 
-step:
+line64:
 	PREFETCHT1 4096(R10)(CX*1)
 	VMOVDQU16 (R10)(CX*1), Z24
 	VMOVUPS (SI), Z8
@@ -1205,7 +1205,7 @@ step:
 	LONG $0x48369262; WORD $0xc852 // VDPBF16PS Z24, Z9, Z1
 	ADDQ $128, SI
 	ADDQ $64, CX
-	JNZ step
+	JNZ line64
 
 tail:
 	CMPQ R11, $1
@@ -1284,7 +1284,7 @@ block:
 	NEGQ CX
 	JZ tail
 
-step:
+line64:
 	PREFETCHT1 4096(R10)(CX*1)
 	VMOVDQU16 (R10)(CX*1), Z24
 	VMOVUPS (SI), Z8
@@ -1295,7 +1295,7 @@ step:
 	LONG $0x482e9262; WORD $0xd052 // VDPBF16PS Z24, Z10, Z2
 	ADDQ $192, SI
 	ADDQ $64, CX
-	JNZ step
+	JNZ line64
 
 tail:
 	CMPQ R11, $1
@@ -1384,7 +1384,7 @@ block:
 	NEGQ CX
 	JZ tail
 
-step:
+line64:
 	PREFETCHT1 4096(R10)(CX*1)
 	VMOVDQU16 (R10)(CX*1), Z24
 	VMOVUPS (SI), Z8
@@ -1397,7 +1397,7 @@ step:
 	LONG $0x48269262; WORD $0xd852 // VDPBF16PS Z24, Z11, Z3
 	ADDQ $256, SI
 	ADDQ $64, CX
-	JNZ step
+	JNZ line64
 
 tail:
 	CMPQ R11, $1

@@ -39,18 +39,13 @@ func (f *file) line(w width, k kind, rows int) {
 	}
 	f.op("NEGQ", "CX")
 	f.op("JZ", "tail")
-	f.label("step")
-	f.op("PREFETCHT1", mem(readAhead, "R10", "CX*1"))
-	d.lineStep(false)
-	f.op("ADDQ", imm(rows*int(w)), "SI")
-	f.op("ADDQ", imm(d.stepBytes()), "CX")
-	f.op("JNZ", "step")
+	d.lineLoop()
 	f.label("tail")
 	f.op("CMPQ", "R11", "$1")
 	f.op("JNE", "reduce")
 	f.op("CMPQ", mem(tileRem, "DI"), "$0")
 	f.op("JEQ", "reduce")
-	d.lineStep(true)
+	d.lineStep(0, true)
 	f.label("reduce")
 	d.lineReduce()
 	f.op("DECQ", "R11")
@@ -90,21 +85,52 @@ func (d *dot) storeSums() {
 	}
 }
 
+// lineLoop goes through the whole vectors of a block, a line of memory at a time as long as there is one: few
+// instructions let the CPU begin with the next block before the sums of this one are ready.
+func (d *dot) lineLoop() {
+	size := d.stepBytes()
+	if size < 64 {
+		d.op("CMPQ", "CX", "$-64")
+		d.op("JGT", "step")
+	}
+	d.label("line64")
+	d.op("PREFETCHT1", mem(readAhead, "R10", "CX*1"))
+	for i := range 64 / size {
+		d.lineStep(i, false)
+	}
+	d.op("ADDQ", imm(d.rows*int(d.w)*64/size), "SI")
+	d.op("ADDQ", "$64", "CX")
+	if size == 64 {
+		d.op("JNZ", "line64")
+		return
+	}
+	d.op("CMPQ", "CX", "$-64")
+	d.op("JLE", "line64")
+	d.op("TESTQ", "CX", "CX")
+	d.op("JZ", "tail")
+	d.label("step")
+	d.lineStep(0, false)
+	d.op("ADDQ", imm(d.rows*int(d.w)), "SI")
+	d.op("ADDQ", imm(size), "CX")
+	d.op("JNZ", "step")
+}
+
 // lineStep multiplies one vector of the row of W, or what is left of it, with those of X.
-func (d *dot) lineStep(tail bool) {
+func (d *dot) lineStep(step int, tail bool) {
 	vector := 15
 	if d.w == 64 {
 		vector = 24
-		d.load512(0, tail)
+		d.load512(0, step, tail)
 	} else {
-		d.load256(0, tail)
+		d.load256(0, step, tail)
 	}
 	for i := range d.rows {
-		d.op("VMOVUPS", mem(int(d.w)*i, "SI"), d.w.reg(8+i))
+		from := mem(int(d.w)*(step*d.rows+i), "SI")
 		if d.kind == pairs {
+			d.op("VMOVUPS", from, d.w.reg(8+i))
 			d.dotBF16(i, 8+i, vector)
 		} else {
-			d.op("VFMADD231PS", d.w.reg(vector), d.w.reg(8+i), d.w.reg(i))
+			d.op("VFMADD231PS", from, d.w.reg(vector), d.w.reg(i))
 		}
 	}
 }
