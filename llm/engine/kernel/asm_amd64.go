@@ -198,3 +198,51 @@ func round512(dst, src unsafe.Pointer, n int)
 
 //go:noescape
 func round256(dst, src unsafe.Pointer, n int)
+
+//go:noescape
+func sumSquares256(p unsafe.Pointer, n int) (sum float32)
+
+//go:noescape
+func scaleMultiply256(dst, p, q unsafe.Pointer, n int, scale float32)
+
+//go:noescape
+func swiglu256(gate, up unsafe.Pointer, n int)
+
+//go:noescape
+func maximum256(p unsafe.Pointer, n int) (top float32)
+
+//go:noescape
+func expStore256(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func expSum256(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func keys256(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values256(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)
+
+//go:noescape
+func sumSquares512(p unsafe.Pointer, n int) (sum float32)
+
+//go:noescape
+func scaleMultiply512(dst, p, q unsafe.Pointer, n int, scale float32)
+
+//go:noescape
+func swiglu512(gate, up unsafe.Pointer, n int)
+
+//go:noescape
+func maximum512(p unsafe.Pointer, n int) (top float32)
+
+//go:noescape
+func expStore512(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func expSum512(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func keys512(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values512(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)

@@ -73,7 +73,7 @@ func (s *Set) Multiply(c []float32, ldc int, x *Input, w Weights, lo, hi int, ad
 	}
 	size := w.Type.Size()
 	w.Data = w.Data[lo*w.In*size : hi*w.In*size]
-	p := product{f: f, c: c[lo:], ldc: ldc, x: x, w: w, outs: hi - lo, block: x.block, add: add}
+	p := &product{f: f, c: c[lo:], ldc: ldc, x: x, w: w, outs: hi - lo, block: x.block, add: add}
 	if w.In < f.lanes && f.lanes == 8 && size == 2 {
 		p.w, p.block = widenRows(w, hi-lo, 8), 8
 	}
@@ -107,6 +107,7 @@ type product struct {
 	outs  int
 	block int
 	add   bool
+	tile  tile // of the call in progress; it would be allocated for each otherwise
 }
 
 func (p *product) run() {
@@ -138,15 +139,15 @@ func (p *product) lines(line func(t *tile)) {
 	length := p.w.In / p.f.lanes * p.f.lanes
 	outs := max(1, stretch/row) // a call can't be interrupted
 	for o := 0; o < p.outs; o += outs {
-		t := tile{
+		p.tile = tile{
 			ldc: 4 * p.ldc, ldw: row, n: min(outs, p.outs-o), whole: length * size, rem: p.w.In - length,
 			w: unsafe.Pointer(&p.w.Data[o*row]), c: unsafe.Pointer(&p.c[o]), x: p.x.at(0),
 			part: p.block * size, parts: (p.w.In + p.block - 1) / p.block,
 		}
 		if p.add {
-			t.add = -1
+			p.tile.add = -1
 		}
-		line(&t)
+		line(&p.tile)
 	}
 }
 
@@ -169,7 +170,8 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 	size := p.w.Type.Size()
 	length := min(p.block, p.w.In-k)
 	at := (j*p.w.In + k) * size
-	t := tile{
+	t := &p.tile
+	*t = tile{
 		ldc: 4 * p.ldc, ldw: p.w.In * size, n: n, whole: length / p.f.lanes * p.f.lanes * size, rem: length % p.f.lanes,
 		w: unsafe.Pointer(&p.w.Data[at]),
 	}
@@ -185,7 +187,7 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 		at := p.x.offset(first, k, min(p.x.block, p.x.k-k))
 		t.x = p.x.at(at)
 		t.c = unsafe.Pointer(&p.c[first*p.ldc+j])
-		dots[next-first-1](&t)
+		dots[next-first-1](t)
 		t.ahead = 0
 		first = next
 	}

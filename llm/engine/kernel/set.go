@@ -33,11 +33,12 @@ const (
 
 // Set is all kernels in one variant, for one kind of CPU.
 type Set struct {
-	name  string
-	mul   [arithmetics]*family
-	round func(dst []uint16, src []float32)
-	read  func(p []byte) uint64                // combines all bytes into one word
-	peak  [arithmetics]func(n int) (flops int) // multiplies and adds in registers
+	name    string
+	mul     [arithmetics]*family
+	vectors vectors
+	round   func(dst []uint16, src []float32)
+	read    func(p []byte) uint64                // combines all bytes into one word
+	peak    [arithmetics]func(n int) (flops int) // multiplies and adds in registers
 }
 
 // Name is "avx512bf16", "avx512", "avx2" or "portable".

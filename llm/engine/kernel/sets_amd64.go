@@ -33,7 +33,7 @@ func avx2() *Set {
 		F16:  {line256F16x1, line256F16x2, line256F16x3},
 		BF16: {line256BF16x1, line256BF16x2, line256BF16x3},
 	}
-	s := &Set{name: "avx2", round: round8}
+	s := &Set{name: "avx2", vectors: assembly256.vectors(), round: round8}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.read = func(p []byte) uint64 { return readBlocks(p, read256) }
 	s.peak[Float32] = func(n int) int { peak256F32(n); return n * 12 * 16 }
@@ -52,7 +52,7 @@ func avx512() *Set {
 		F16:  {line512F16x1, line512F16x2, line512F16x3, line512F16x4},
 		BF16: {line512BF16x1, line512BF16x2, line512BF16x3, line512BF16x4},
 	}
-	s := &Set{name: "avx512", round: round16}
+	s := &Set{name: "avx512", vectors: assembly512.vectors(), round: round16}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.read = func(p []byte) uint64 { return readBlocks(p, read512) }
 	s.peak[Float32] = func(n int) int { peak512F32(n); return n * 24 * 32 }

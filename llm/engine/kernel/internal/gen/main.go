@@ -31,6 +31,7 @@ const (
 // generate returns all files by name.
 func generate() map[string]string {
 	files := map[string]*file{"round_amd64.s": rounding(), "probe_amd64.s": probes()}
+	files["vector512_amd64.s"], files["vector256_amd64.s"] = elementwise(64), elementwise(32)
 	for _, k := range []kind{f32, f16, bf16, pairs} {
 		files["dot512_"+k.name+"_amd64.s"] = newFile().products(64, k, rows512, lines512)
 		if k != pairs {
