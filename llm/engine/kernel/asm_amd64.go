@@ -5,13 +5,22 @@ package kernel
 import "unsafe"
 
 //go:noescape
-func dot256F32x1(t *tile)
+func dot256BF16x1(t *tile)
 
 //go:noescape
-func dot256F32x2(t *tile)
+func dot256BF16x2(t *tile)
 
 //go:noescape
-func dot256F32x3(t *tile)
+func dot256BF16x3(t *tile)
+
+//go:noescape
+func line256BF16x1(t *tile)
+
+//go:noescape
+func line256BF16x2(t *tile)
+
+//go:noescape
+func line256BF16x3(t *tile)
 
 //go:noescape
 func dot256F16x1(t *tile)
@@ -23,13 +32,31 @@ func dot256F16x2(t *tile)
 func dot256F16x3(t *tile)
 
 //go:noescape
-func dot256BF16x1(t *tile)
+func line256F16x1(t *tile)
 
 //go:noescape
-func dot256BF16x2(t *tile)
+func line256F16x2(t *tile)
 
 //go:noescape
-func dot256BF16x3(t *tile)
+func line256F16x3(t *tile)
+
+//go:noescape
+func dot256F32x1(t *tile)
+
+//go:noescape
+func dot256F32x2(t *tile)
+
+//go:noescape
+func dot256F32x3(t *tile)
+
+//go:noescape
+func line256F32x1(t *tile)
+
+//go:noescape
+func line256F32x2(t *tile)
+
+//go:noescape
+func line256F32x3(t *tile)
 
 //go:noescape
 func dot512BF16x1(t *tile)
@@ -50,6 +77,18 @@ func dot512BF16x5(t *tile)
 func dot512BF16x6(t *tile)
 
 //go:noescape
+func line512BF16x1(t *tile)
+
+//go:noescape
+func line512BF16x2(t *tile)
+
+//go:noescape
+func line512BF16x3(t *tile)
+
+//go:noescape
+func line512BF16x4(t *tile)
+
+//go:noescape
 func dot512F16x1(t *tile)
 
 //go:noescape
@@ -66,6 +105,18 @@ func dot512F16x5(t *tile)
 
 //go:noescape
 func dot512F16x6(t *tile)
+
+//go:noescape
+func line512F16x1(t *tile)
+
+//go:noescape
+func line512F16x2(t *tile)
+
+//go:noescape
+func line512F16x3(t *tile)
+
+//go:noescape
+func line512F16x4(t *tile)
 
 //go:noescape
 func dot512F32x1(t *tile)
@@ -86,6 +137,18 @@ func dot512F32x5(t *tile)
 func dot512F32x6(t *tile)
 
 //go:noescape
+func line512F32x1(t *tile)
+
+//go:noescape
+func line512F32x2(t *tile)
+
+//go:noescape
+func line512F32x3(t *tile)
+
+//go:noescape
+func line512F32x4(t *tile)
+
+//go:noescape
 func dot512Pairsx1(t *tile)
 
 //go:noescape
@@ -102,6 +165,18 @@ func dot512Pairsx5(t *tile)
 
 //go:noescape
 func dot512Pairsx6(t *tile)
+
+//go:noescape
+func line512Pairsx1(t *tile)
+
+//go:noescape
+func line512Pairsx2(t *tile)
+
+//go:noescape
+func line512Pairsx3(t *tile)
+
+//go:noescape
+func line512Pairsx4(t *tile)
 
 //go:noescape
 func peak512F32(n int)
@@ -123,3 +198,51 @@ func round512(dst, src unsafe.Pointer, n int)
 
 //go:noescape
 func round256(dst, src unsafe.Pointer, n int)
+
+//go:noescape
+func sumSquares256(p unsafe.Pointer, n int) (sum float32)
+
+//go:noescape
+func scaleMultiply256(dst, p, q unsafe.Pointer, n int, scale float32)
+
+//go:noescape
+func swiglu256(gate, up unsafe.Pointer, n int)
+
+//go:noescape
+func maximum256(p unsafe.Pointer, n int) (top float32)
+
+//go:noescape
+func expStore256(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func expSum256(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func keys256(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values256(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)
+
+//go:noescape
+func sumSquares512(p unsafe.Pointer, n int) (sum float32)
+
+//go:noescape
+func scaleMultiply512(dst, p, q unsafe.Pointer, n int, scale float32)
+
+//go:noescape
+func swiglu512(gate, up unsafe.Pointer, n int)
+
+//go:noescape
+func maximum512(p unsafe.Pointer, n int) (top float32)
+
+//go:noescape
+func expStore512(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func expSum512(p unsafe.Pointer, n int, shift float32) (sum float32)
+
+//go:noescape
+func keys512(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values512(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)

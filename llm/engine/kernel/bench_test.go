@@ -104,3 +104,47 @@ func median(x []float64) float64 {
 	slices.Sort(x)
 	return x[len(x)/2]
 }
+
+// BenchmarkSetRow lays out rows for a product.
+func BenchmarkSetRow(b *testing.B) {
+	const rows, k = 512, 2048
+	src := normal(rand.New(rand.NewPCG(1, 1)), k)
+	for _, s := range Available()[1:] {
+		for a := range arithmetics {
+			b.Run(fmt.Sprintf("%s/x%d", s.name, 32-16*int(a)), func(b *testing.B) {
+				in := s.NewInput(a, rows, k)
+				row := 0
+				for b.Loop() {
+					in.SetRow(row, src)
+					row = (row + 1) % rows
+				}
+				b.ReportMetric(4*k*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+			})
+		}
+	}
+}
+
+// BenchmarkVectors has the kernels between the matrices, for hidden and vocabulary sizes of a 1B model.
+func BenchmarkVectors(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 1))
+	x, w, big, out := normal(random, 2048), normal(random, 2048), normal(random, 128256), make([]float32, 2048)
+	const keys, dim, stride = 512, 64, 512
+	p, v := normal(random, keys), normal(random, keys*stride)
+	for _, s := range Available() {
+		run := func(name string, values int, f func()) {
+			b.Run(s.name+"/"+name, func(b *testing.B) {
+				for b.Loop() {
+					f()
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N*values), "ns/value")
+			})
+		}
+		run("RMSNorm", len(x), func() { s.RMSNorm(out, x, w, 1e-5) })
+		run("SwiGLU", len(x), func() { copy(out, x); s.SwiGLU(out, w) })
+		run("Max", len(big), func() { s.Max(big) })
+		run("SumExp", len(big), func() { s.SumExp(big, 4) })
+		run("Softmax", keys, func() { copy(out, x); s.Softmax(out[:keys]) })
+		run("Keys", keys*dim, func() { s.Keys(out[:keys], x[:dim], v, stride) })
+		run("Values", keys*dim, func() { s.Values(out[:dim], p, nil, 0, v, stride, 1) })
+	}
+}

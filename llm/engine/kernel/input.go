@@ -85,6 +85,14 @@ func (in *Input) groupOf(row int) int {
 // offset is where the values of a group begin in the block from input k on of n inputs.
 func (in *Input) offset(first, k, n int) int { return k*in.rows + first*roundUp(n, in.f.lanes) }
 
+// at is the address of a value.
+func (in *Input) at(offset int) unsafe.Pointer {
+	if in.f.pairs {
+		return unsafe.Pointer(&in.halves[offset])
+	}
+	return unsafe.Pointer(&in.values[offset])
+}
+
 // SetRow fills in a row. Different rows may be set at the same time.
 func (in *Input) SetRow(row int, src []float32) {
 	f := in.f

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 func eachSet(t *testing.T, f func(t *testing.T, s *Set)) {
@@ -195,4 +196,9 @@ func TestInputGroups(t *testing.T) {
 			t.Fatalf("%d rows: groups have %d", rows, in.group(in.groups))
 		}
 	}
+}
+
+// floats are bytes as numbers of this machine.
+func floats(p []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(p))), len(p)/4)
 }

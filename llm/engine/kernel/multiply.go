@@ -36,15 +36,18 @@ type tile struct {
 	rem   int            // inputs left after them
 	add   int            // -1 to add to C, else 0
 	ahead int            // bytes from w to what to prefetch: as much as the tile reads of W; may lie outside of it
+	// For lines, which take all of k at once, whole and rem are those of all of it.
+	part  int // bytes of a whole block in a row of W
+	parts int // number of blocks
 }
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64       // rows of W that all rows of X meet while they are in the second-level cache
-	fewTiles = 4        // up to so many tiles of rows wait for memory: W is then best read in the order it lies in,
-	stretch  = 64 << 10 // and so many bytes of it ahead of its use
-	farOuts  = 512      // outputs for which all of k is gone through before the next ones
-	nearRows = 192      // rows of X that stay in the second-level cache
+	maxOuts  = 64        // rows of W that all rows of X meet while they are in the second-level cache
+	fewTiles = 4         // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
+	stretch  = 128 << 10 // so many bytes of it at a time
+	farOuts  = 512       // outputs for which all of k is gone through before the next ones
+	nearRows = 192       // rows of X that stay in the second-level cache
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
@@ -70,7 +73,7 @@ func (s *Set) Multiply(c []float32, ldc int, x *Input, w Weights, lo, hi int, ad
 	}
 	size := w.Type.Size()
 	w.Data = w.Data[lo*w.In*size : hi*w.In*size]
-	p := product{f: f, c: c[lo:], ldc: ldc, x: x, w: w, outs: hi - lo, block: x.block, add: add}
+	p := &product{f: f, c: c[lo:], ldc: ldc, x: x, w: w, outs: hi - lo, block: x.block, add: add}
 	if w.In < f.lanes && f.lanes == 8 && size == 2 {
 		p.w, p.block = widenRows(w, hi-lo, 8), 8
 	}
@@ -104,10 +107,15 @@ type product struct {
 	outs  int
 	block int
 	add   bool
+	tile  tile // of the call in progress; it would be allocated for each otherwise
 }
 
 func (p *product) run() {
 	groups := p.x.groups
+	if groups == 1 && p.x.rows <= len(p.f.lines[p.w.Type]) {
+		p.lines(p.f.lines[p.w.Type][p.x.rows-1])
+		return
+	}
 	if groups <= fewTiles {
 		outs := max(roundUp(stretch/(p.w.In*p.w.Type.Size()), 4), 4)
 		outs = min(outs, maxOuts)
@@ -121,6 +129,25 @@ func (p *product) run() {
 		for o := 0; o < p.outs; o += farOuts {
 			p.blocks(g, min(g+near, groups), o, min(o+farOuts, p.outs), maxOuts)
 		}
+	}
+}
+
+// lines multiplies all rows of X with W, row after row.
+func (p *product) lines(line func(t *tile)) {
+	size := p.w.Type.Size()
+	row := p.w.In * size
+	length := p.w.In / p.f.lanes * p.f.lanes
+	outs := max(1, stretch/row) // a call can't be interrupted
+	for o := 0; o < p.outs; o += outs {
+		p.tile = tile{
+			ldc: 4 * p.ldc, ldw: row, n: min(outs, p.outs-o), whole: length * size, rem: p.w.In - length,
+			w: unsafe.Pointer(&p.w.Data[o*row]), c: unsafe.Pointer(&p.c[o]), x: p.x.at(0),
+			part: p.block * size, parts: (p.w.In + p.block - 1) / p.block,
+		}
+		if p.add {
+			p.tile.add = -1
+		}
+		line(&p.tile)
 	}
 }
 
@@ -143,7 +170,8 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 	size := p.w.Type.Size()
 	length := min(p.block, p.w.In-k)
 	at := (j*p.w.In + k) * size
-	t := tile{
+	t := &p.tile
+	*t = tile{
 		ldc: 4 * p.ldc, ldw: p.w.In * size, n: n, whole: length / p.f.lanes * p.f.lanes * size, rem: length % p.f.lanes,
 		w: unsafe.Pointer(&p.w.Data[at]),
 	}
@@ -157,13 +185,9 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 	for first := p.x.group(g); g < last; g++ {
 		next := p.x.group(g + 1)
 		at := p.x.offset(first, k, min(p.x.block, p.x.k-k))
-		if p.f.pairs {
-			t.x = unsafe.Pointer(&p.x.halves[at])
-		} else {
-			t.x = unsafe.Pointer(&p.x.values[at])
-		}
+		t.x = p.x.at(at)
 		t.c = unsafe.Pointer(&p.c[first*p.ldc+j])
-		dots[next-first-1](&t)
+		dots[next-first-1](t)
 		t.ahead = 0
 		first = next
 	}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"runtime"
 	"unsafe"
 )
 
@@ -18,7 +19,7 @@ func portable() *Set {
 			f.dots[t] = append(f.dots[t], func(a *tile) { dotPortable(a, t, rows+1) })
 		}
 	}
-	s := &Set{name: "portable", round: roundPortable, read: readPortable}
+	s := &Set{name: "portable", vectors: vectorsPortable(), round: roundPortable, read: readPortable}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.peak[Float32], s.peak[BFloat16] = peakPortable, peakPortable
 	return s
@@ -28,6 +29,7 @@ func portable() *Set {
 func (f family) rounded() *family {
 	f.round = true
 	f.dots[F32], f.dots[F16] = nil, nil
+	f.lines[F32], f.lines[F16] = nil, nil
 	return &f
 }
 
@@ -132,8 +134,6 @@ func peakPortable(n int) int {
 			s[i] += float32(s[i] * 0.5)
 		}
 	}
-	sink = s
+	runtime.KeepAlive(s)
 	return 16 * n
 }
-
-var sink [8]float32

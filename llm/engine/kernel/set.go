@@ -33,11 +33,12 @@ const (
 
 // Set is all kernels in one variant, for one kind of CPU.
 type Set struct {
-	name  string
-	mul   [arithmetics]*family
-	round func(dst []uint16, src []float32)
-	read  func(p []byte) uint64                // combines all bytes into one word
-	peak  [arithmetics]func(n int) (flops int) // multiplies and adds in registers
+	name    string
+	mul     [arithmetics]*family
+	vectors vectors
+	round   func(dst []uint16, src []float32)
+	read    func(p []byte) uint64                // combines all bytes into one word
+	peak    [arithmetics]func(n int) (flops int) // multiplies and adds in registers
 }
 
 // Name is "avx512bf16", "avx512", "avx2" or "portable".
@@ -57,10 +58,11 @@ func Best() *Set {
 
 // family is the matrix kernels of one arithmetic.
 type family struct {
-	pairs bool // inputs are stored as bfloat16
-	round bool // inputs are rounded to bfloat16, but stored as float32
-	lanes int  // inputs that one step takes
-	rows  int  // most rows of a tile
-	block int  // most inputs summed at once, see Input
-	dots  [dtypes][]func(t *tile)
+	pairs bool                    // inputs are stored as bfloat16
+	round bool                    // inputs are rounded to bfloat16, but stored as float32
+	lanes int                     // inputs that one step takes
+	rows  int                     // most rows of a tile
+	block int                     // most inputs summed at once, see Input
+	dots  [dtypes][]func(t *tile) // by rows − 1
+	lines [dtypes][]func(t *tile) // the same for few rows, all blocks of k at once; may be missing
 }

@@ -6,7 +6,7 @@ import "fmt"
 const (
 	tileC, tileLDC, tileX, tileW, tileLDW = 0, 8, 16, 24, 32
 	tileN, tileWhole, tileRem, tileAdd    = 40, 48, 56, 64
-	tileAhead                             = 72
+	tileAhead, tilePart, tileParts        = 72, 80, 88
 )
 
 // kind says how weights are stored and multiplied.
@@ -52,7 +52,7 @@ func (d *dot) stepBytes() int {
 func (f *file) dot(w width, k kind, rows int) {
 	d := &dot{f, k, rows, w, fmt.Sprintf("dot%d%sx%d", w*8, k.name, rows)}
 	f.function(d.name, "(t *tile)", 8)
-	d.begin()
+	d.begin("R10")
 	f.op("MOVQ", mem(tileAhead, "DI"), "R15")
 	f.op("ADDQ", "R10", "R15")
 	f.label("tile")
@@ -64,7 +64,7 @@ func (f *file) dot(w width, k kind, rows int) {
 	f.op("JZ", "tail")
 	f.label("step")
 	for at := 0; at < outs*d.stepBytes(); at += 64 {
-		f.op(prefetch, mem(at, "R15"))
+		f.op("PREFETCHT1", mem(at, "R15"))
 	}
 	d.step(false)
 	f.op("ADDQ", imm(rows*int(w)), "SI")
@@ -97,12 +97,12 @@ func (w width) small(i int) string {
 	return w.reg(i)
 }
 
-// begin loads the arguments.
-func (d *dot) begin() {
+// begin loads the arguments, the address of W into the register named.
+func (d *dot) begin(w string) {
 	d.op("MOVQ", "t+0(FP)", "DI")
 	d.op("MOVQ", mem(tileC, "DI"), "R8")
 	d.op("MOVQ", mem(tileX, "DI"), "AX")
-	d.op("MOVQ", mem(tileW, "DI"), "R10")
+	d.op("MOVQ", mem(tileW, "DI"), w)
 	d.op("MOVQ", mem(tileLDW, "DI"), "BX")
 	d.op("MOVQ", mem(tileN, "DI"), "DX")
 	if d.w != 64 {
@@ -137,7 +137,7 @@ func (d *dot) row(out int) string { return fmt.Sprintf("R%d", 10+out) }
 func (d *dot) step(tail bool) {
 	if d.w == 64 {
 		for j := range outs {
-			d.load512(j, tail)
+			d.load512(j, 0, tail)
 		}
 		for i := range d.rows {
 			v := 28 + i%4
@@ -152,7 +152,7 @@ func (d *dot) step(tail bool) {
 		d.op("VMOVUPS", mem(32*i, "SI"), y(12+i))
 	}
 	for j := range outs {
-		d.load256(j, tail)
+		d.load256(j, 0, tail)
 		for i := range d.rows {
 			d.op("VFMADD231PS", y(15), y(12+i), y(d.sum(i, j)))
 		}
@@ -167,9 +167,9 @@ func (d *dot) multiply(sum, x, w int) {
 	d.op("VFMADD231PS", z(w), z(x), z(sum))
 }
 
-// load512 loads a vector of row j of W into Z(24+j). Masked loads touch no memory beyond the row.
-func (d *dot) load512(j int, tail bool) {
-	from := []any{mem(0, d.row(j), "CX*1")}
+// load512 loads a vector of row j of W, some steps ahead of CX, into Z(24+j). Masked loads touch no memory beyond the row.
+func (d *dot) load512(j, step int, tail bool) {
+	from := []any{mem(step*d.stepBytes(), d.row(j), "CX*1")}
 	suffix := ""
 	if tail {
 		from, suffix = []any{mem(0, d.row(j)), "K1"}, ".Z"
@@ -189,10 +189,10 @@ func (d *dot) load512(j int, tail bool) {
 	}
 }
 
-// load256 loads a vector of row j of W into Y15. Of 16-bit weights the tail is cut from the last 8 of the row, which
+// load256 loads a vector of row j of W, some steps ahead of CX, into Y15. Of 16-bit weights the tail is cut from the last 8 of the row, which
 // the caller has made sure there are: AVX2 has no masked load of them.
-func (d *dot) load256(j int, tail bool) {
-	from := mem(0, d.row(j), "CX*1")
+func (d *dot) load256(j, step int, tail bool) {
+	from := mem(step*d.stepBytes(), d.row(j), "CX*1")
 	half := from
 	switch {
 	case tail && d.kind == f32:
@@ -227,5 +227,3 @@ func (d *dot) slide(table string, offset, shift int, to string) {
 	d.op("SUBQ", "CX", to)
 	d.op("XORQ", "CX", "CX")
 }
-
-const prefetch = "PREFETCHT1"

@@ -30,27 +30,31 @@ const (
 
 // generate returns all files by name.
 func generate() map[string]string {
-	files := map[string]*file{}
+	files := map[string]*file{"round_amd64.s": rounding(), "probe_amd64.s": probes()}
+	files["vector512_amd64.s"], files["vector256_amd64.s"] = elementwise(64), elementwise(32)
 	for _, k := range []kind{f32, f16, bf16, pairs} {
-		f := newFile()
-		for rows := range rows512 {
-			f.dot(64, k, rows+1)
-		}
-		files["dot512_"+k.name+"_amd64.s"] = f
-	}
-	f := newFile()
-	f.windows()
-	for _, k := range []kind{f32, f16, bf16} {
-		for rows := range rows256 {
-			f.dot(32, k, rows+1)
+		files["dot512_"+k.name+"_amd64.s"] = newFile().products(64, k, rows512, lines512)
+		if k != pairs {
+			files["dot256_"+k.name+"_amd64.s"] = newFile().products(32, k, rows256, lines256)
 		}
 	}
-	files["dot256_amd64.s"] = f
-	files["round_amd64.s"] = rounding()
-	files["probe_amd64.s"] = probes()
 	out := map[string]string{"asm_amd64.go": declarations(files)}
 	for name, f := range files {
 		out[name] = f.text.String()
 	}
 	return out
+}
+
+// products writes the matrix kernels of one kind of weights.
+func (f *file) products(w width, k kind, rows, lines int) *file {
+	if w == 32 {
+		f.windows()
+	}
+	for i := range rows {
+		f.dot(w, k, i+1)
+	}
+	for i := range lines {
+		f.line(w, k, i+1)
+	}
+	return f
 }

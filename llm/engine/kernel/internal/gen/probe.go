@@ -38,7 +38,7 @@ func (f *file) read(name string, w width, combine string) {
 	}
 	f.label("again")
 	for i := range 512 / 64 {
-		f.op("PREFETCHT0", mem(readAhead+64*i, "SI"))
+		f.op("PREFETCHT1", mem(readAhead+64*i, "SI"))
 	}
 	for i := range 512 / int(w) {
 		v := w.reg(i % vectors)
@@ -54,6 +54,3 @@ func (f *file) read(name string, w width, combine string) {
 	f.op("MOVQ", "AX", "word+16(FP)")
 	f.end()
 }
-
-// readAhead is how many bytes ahead the next lines are asked for.
-const readAhead = 4096

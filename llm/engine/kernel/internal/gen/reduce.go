@@ -95,11 +95,12 @@ func (d *dot) reduce256() {
 		d.op("VHADDPS", y(13), y(12), y(12))
 		d.op("VEXTRACTF128", "$1", y(12), x(13))
 		d.op("VADDPS", x(13), x(12), x(12))
+		d.op("VXORPS", x(13), x(13), x(13))
 		d.op("CMPQ", mem(tileAdd, "DI"), imm(0))
 		d.op("JEQ", fmt.Sprintf("store%d", i))
 		d.op("VMASKMOVPS", mem(0, "SI"), x(14), x(13))
-		d.op("VADDPS", x(13), x(12), x(12))
 		d.label(fmt.Sprintf("store%d", i))
+		d.op("VADDPS", x(13), x(12), x(12))
 		d.op("VMASKMOVPS", x(12), x(14), mem(0, "SI"))
 		d.op("ADDQ", "R9", "SI")
 	}
