@@ -58,7 +58,7 @@ func tiny(t *testing.T, seed uint64) (*llm.Checkpoint, *engine.Model) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	m, err := engine.New(c)
+	m, err := engine.New(c, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestGoldenBitsPerByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := engine.New(c)
+	m, err := engine.New(c, engine.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

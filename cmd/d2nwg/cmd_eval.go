@@ -79,7 +79,7 @@ func runEval(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	model, err := engine.New(c)
+	model, err := engine.New(c, engine.Options{})
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func openModel(dir, adapter string) (*engine.Model, func(), error) {
 		return nil, nil, err
 	}
 	release := func() { c.Close() } // a read-only mapping: nothing is lost when unmapping fails
-	model, err := engine.New(c)
+	model, err := engine.New(c, engine.Options{})
 	if err == nil && adapter != "" {
 		var v *llm.Variant
 		if v, _, err = llm.LoadVariant(c, adapter); err == nil {

@@ -35,7 +35,7 @@ func TestGoldenEmbedding(t *testing.T) {
 			t.Errorf("%s: %v", dir, err)
 			continue
 		}
-		m, err := engine.New(c)
+		m, err := engine.New(c, engine.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"d2nwg/llm"
+	"d2nwg/llm/engine/kernel"
 )
 
 // cpuSeconds is the processor time of this process: on a busy machine the only honest clock.
@@ -51,9 +52,9 @@ func BenchmarkScore(b *testing.B) {
 			ids := append(append([]int{}, description...), randomIDs(random, 14, 355)...)
 			reqs = append(reqs, Request{ids, len(ids) - 6})
 		}
-		for _, k := range available() {
+		for _, k := range kernel.Available() {
 			for _, workers := range []int{1, runtime.GOMAXPROCS(0)} {
-				b.Run(fmt.Sprintf("%s/%s/workers=%d", kind.name, k.name, workers), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/%s/workers=%d", kind.name, k.Name(), workers), func(b *testing.B) {
 					model := m.withKernels(k)
 					start := cpuSeconds(b)
 					for b.Loop() {

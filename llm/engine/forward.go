@@ -3,15 +3,18 @@ package engine
 import (
 	"context"
 	"math"
+
+	"d2nwg/llm/engine/kernel"
 )
 
 // segment is a stretch of consecutive tokens in a batch. Its tokens see, causally, the whole parent segment, what its
 // own cache holds already, and themselves.
 type segment struct {
-	parent *segment // nil for none
+	parent *segment // a finished one whose keys are in its own cache; nil for none
+	before *segment // one whose cache the first keys are copied from, layer by layer: past of them; nil: they are there
 	row, n int      // rows row…row+n of the batch
 	start  int      // position of the first of these rows
-	past   int      // keys in the cache before this batch
+	past   int      // keys in the cache before these rows'
 	cap    int      // keys the cache has room for, a multiple of keyBlock
 	cache  []kv     // one a layer, or one for all layers in turn
 }
@@ -19,6 +22,11 @@ type segment struct {
 // kv holds keys and values of one layer: k (kv_heads, head_dim, cap), so that one instruction meets many keys, and
 // v (cap, kv_heads·head_dim).
 type kv struct{ k, v []float32 }
+
+// keyBlock is what caches are rounded up to, a cache line of keys.
+const keyBlock = 16
+
+func roundUp(n, block int) int { return (n + block - 1) / block * block }
 
 func (s *segment) kv(layer int) kv { return s.cache[min(layer, len(s.cache)-1)] }
 
@@ -36,12 +44,16 @@ type batch struct {
 	segments []*segment
 	need     []int // rows whose hidden state is wanted, ascending; nil for all
 	threads  int
-	observe  func(layer int, x []float32) // for tests: the residual stream (rows, hidden) before layer 0, after each layer; nil for none
+	from     int                          // first layer to compute
+	until    int                          // layer before which to stop
+	input    []float32                    // residual stream (rows, hidden) before layer from; nil where from is 0
+	observe  func(layer int, x []float32) // sees the residual stream (rows, hidden) before layer 0 and after each; nil for none
 }
 
 // scratch is the memory of one pass; slices keep their capacity for the next.
 type scratch struct {
 	x, h, q, k, v, gate, up []float32
+	inputs                  inputs
 	cache                   []float32
 	segmentOf, position     []int
 	logits                  []float32
@@ -56,16 +68,34 @@ func sized[T any](s *[]T, n int) []T {
 	return *s
 }
 
+// rowBlock is how many rows go through a layer's matrices at once: it bounds the memory for what lies between them.
+const rowBlock = 512
+
 // forward computes the hidden states after the final norm of the rows that the batch needs, (len(need), hidden). They
 // lie in the scratch memory.
 func (m *Model) forward(ctx context.Context, b *batch, s *scratch) ([]float32, error) {
+	b.until = len(m.layers)
+	x, err := m.residual(ctx, b, s)
+	if err != nil {
+		return nil, err
+	}
+	m.normalize(x, x, m.norm, b.threads)
+	return x, nil
+}
+
+// residual computes the residual stream (rows, hidden) before layer until; behind the last layer that of the needed
+// rows alone.
+func (m *Model) residual(ctx context.Context, b *batch, s *scratch) ([]float32, error) {
 	c := m.config
 	rows := len(b.ids)
 	x := sized(&s.x, rows*c.HiddenSize)
-	for r, id := range b.ids {
-		m.embed.row(x[r*c.HiddenSize:], id)
+	if b.from > 0 {
+		x = x[:copy(x, b.input)]
+	} else if err := m.embedRows(x, b.ids); err != nil {
+		return nil, err
+	} else {
+		b.report(0, x)
 	}
-	b.report(0, x)
 	last := 0
 	sized(&s.segmentOf, rows)
 	sized(&s.position, rows)
@@ -76,7 +106,7 @@ func (m *Model) forward(ctx context.Context, b *batch, s *scratch) ([]float32, e
 		last = max(last, seg.start+seg.n)
 	}
 	cos, sin := m.rope.tables(last)
-	for i := range m.layers {
+	for i := b.from; i < b.until; i++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -88,10 +118,9 @@ func (m *Model) forward(ctx context.Context, b *batch, s *scratch) ([]float32, e
 			rows = keepRows(x, s.q, c.HiddenSize, c.Heads*c.HeadDim, b.need)
 		}
 		m.feed(l, s, rows, b.threads)
-		b.report(i+1, x[:rows*c.HiddenSize])
+		x = x[:rows*c.HiddenSize]
+		b.report(i+1, x)
 	}
-	x = x[:rows*c.HiddenSize]
-	m.normalize(x, x, m.norm)
 	return x, nil
 }
 
@@ -101,49 +130,84 @@ func (b *batch) report(layer int, x []float32) {
 	}
 }
 
-// normalize applies RMSNorm row by row; dst and x (rows, hidden) may be the same.
-func (m *Model) normalize(dst, x, w []float32) {
+func (m *Model) embedRows(x []float32, ids []int) error {
 	n := m.config.HiddenSize
-	for r := 0; r < len(x); r += n {
-		m.k.rmsNorm(dst[r:r+n], x[r:r+n], w, float32(m.config.RMSNormEps))
+	for r, id := range ids {
+		if err := row(x[r*n:], m.embed.Weights, id); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// normalize applies RMSNorm row by row; dst and x (rows, hidden) may be the same.
+func (m *Model) normalize(dst, x, w []float32, threads int) {
+	n := m.config.HiddenSize
+	kernel.Parallel(len(x)/n, threadsFor(threads, len(x)), 1, func(lo, hi int) {
+		for r := lo * n; r < hi*n; r += n {
+			m.k.RMSNorm(dst[r:r+n], x[r:r+n], w, float32(m.config.RMSNormEps))
+		}
+	})
 }
 
 // project computes the rotated queries of all rows into s.q (rows, heads·head_dim), scaled for the dot products, and
 // puts rotated keys and values into the segments' caches.
 func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos, sin []float32) {
 	c := m.config
-	hidden, dim, half := c.HiddenSize, c.HeadDim, c.HeadDim/2
+	hidden, dim := c.HiddenSize, c.HeadDim
 	qn, kn := c.Heads*dim, c.KVHeads*dim
 	q := sized(&s.q, rows*qn)
-	scale := float32(1 / math.Sqrt(float64(dim)))
 	for r0 := 0; r0 < rows; r0 += rowBlock {
 		n := min(rowBlock, rows-r0)
 		h, k, v := sized(&s.h, n*hidden), sized(&s.k, n*kn), sized(&s.v, n*kn)
-		m.normalize(h, s.x[r0*hidden:(r0+n)*hidden], l.attentionNorm)
-		l.q.apply(m.k, q[r0*qn:], h, n, b.threads, false)
-		l.k.apply(m.k, k, h, n, b.threads, false)
-		l.v.apply(m.k, v, h, n, b.threads, false)
-		for i := range n {
-			r := r0 + i
-			at := s.position[r] * half
-			cosine, sine := cos[at:at+half], sin[at:at+half]
-			for x := q[r*qn : (r+1)*qn]; len(x) > 0; x = x[dim:] {
-				rotate(x, cosine, sine, scale)
+		m.normalize(h, s.x[r0*hidden:(r0+n)*hidden], l.attentionNorm, b.threads)
+		x := s.inputs.reset(m.k, h, hidden)
+		m.apply(&l.q, q[r0*qn:], x, b.threads, false)
+		m.apply(&l.k, k, x, b.threads, false)
+		m.apply(&l.v, v, x, b.threads, false)
+		kernel.Parallel(n, threadsFor(b.threads, n*qn), 1, func(lo, hi int) {
+			for i := lo; i < hi; i++ {
+				m.place(layer, b, s, r0+i, q[(r0+i)*qn:(r0+i+1)*qn], k[i*kn:(i+1)*kn], v[i*kn:(i+1)*kn], cos, sin)
 			}
-			row := k[i*kn : (i+1)*kn]
-			for x := row; len(x) > 0; x = x[dim:] {
-				rotate(x, cosine, sine, 1)
-			}
-			seg := b.segments[s.segmentOf[r]]
-			store := seg.kv(layer)
-			slot := seg.past + r - seg.row
-			for d, x := range row {
-				store.k[d*seg.cap+slot] = x
-			}
-			copy(store.v[slot*kn:(slot+1)*kn], v[i*kn:])
+		})
+	}
+	for _, seg := range b.segments {
+		if seg.before != nil && seg.past > 0 {
+			seg.copyKeys(layer, dim)
 		}
 	}
+}
+
+// place rotates one row's queries and keys and puts its keys and values into its segment's cache.
+func (m *Model) place(layer int, b *batch, s *scratch, r int, q, k, v, cos, sin []float32) {
+	dim, half := m.config.HeadDim, m.config.HeadDim/2
+	at := s.position[r] * half
+	cosine, sine := cos[at:at+half], sin[at:at+half]
+	scale := float32(1 / math.Sqrt(float64(dim)))
+	for ; len(q) > 0; q = q[dim:] {
+		rotate(q, cosine, sine, scale)
+	}
+	for x := k; len(x) > 0; x = x[dim:] {
+		rotate(x, cosine, sine, 1)
+	}
+	seg := b.segments[s.segmentOf[r]]
+	store := seg.kv(layer)
+	slot := seg.past + r - seg.row
+	for d, x := range k {
+		store.k[d*seg.cap+slot] = x
+	}
+	copy(store.v[slot*len(v):], v)
+}
+
+// copyKeys copies the keys and values that a segment begins with from the one before it. Segments come after those
+// that they copy from, so that these are complete.
+func (s *segment) copyKeys(layer, dim int) {
+	from, to := s.before.kv(layer), s.kv(layer)
+	width := len(to.k) / s.cap // kv_heads·head_dim
+	for d := range width {
+		copy(to.k[d*s.cap:d*s.cap+s.past], from.k[d*s.before.cap:])
+	}
+	copy(to.v[:s.past*width], from.v)
 }
 
 // attend replaces the queries in s.q by what attention gives for them, of the needed rows alone where trim is set.
@@ -157,11 +221,8 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 	for _, seg := range b.segments {
 		work += seg.n * (seg.keys() + seg.parent.keys())
 	}
-	threads := b.threads
-	if work*m.config.HeadDim*m.config.Heads < parallelWork {
-		threads = 1
-	}
-	parallel(n, threads, func(lo, hi int) {
+	threads := threadsFor(b.threads, work*m.config.Heads)
+	kernel.Parallel(n, threads, 1, func(lo, hi int) {
 		var scores []float32
 		for i := lo; i < hi; i++ {
 			r := i
@@ -169,7 +230,7 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 				r = rows[i]
 			}
 			seg := b.segments[s.segmentOf[r]]
-			scores = sized(&scores, seg.parent.keys()+seg.keys()+2*keyBlock)
+			scores = sized(&scores, seg.parent.keys()+seg.keys())
 			m.attendRow(layer, seg, r-seg.row, s.q[r*m.config.Heads*m.config.HeadDim:], scores)
 		}
 	})
@@ -181,18 +242,19 @@ func (m *Model) attendRow(layer int, seg *segment, i int, q, scores []float32) {
 	dim, kn, group := c.HeadDim, c.KVHeads*c.HeadDim, c.Heads/c.KVHeads
 	own := seg.kv(layer)
 	before, here := seg.parent.keys(), seg.past+i+1
+	scores = scores[:before+here]
 	var shared kv
 	for h := range c.Heads {
 		x := q[h*dim : (h+1)*dim]
 		at := h / group * dim // of the head's keys and values
 		if before > 0 {
 			shared = seg.parent.kv(layer)
-			m.k.keys(scores, x, shared.k[at*seg.parent.cap:], seg.parent.cap, before)
+			m.k.Keys(scores[:before], x, shared.k[at*seg.parent.cap:], seg.parent.cap)
 			shared.v = shared.v[at:]
 		}
-		m.k.keys(scores[before:], x, own.k[at*seg.cap:], seg.cap, here)
-		scale := m.k.softmax(scores, before+here)
-		m.k.values(x, scores[:before+here], shared.v, before, own.v[at:], kn, scale)
+		m.k.Keys(scores[before:], x, own.k[at*seg.cap:], seg.cap)
+		scale := m.k.Softmax(scores)
+		m.k.Values(x, scores, shared.v, before, own.v[at:], kn, scale)
 	}
 }
 
@@ -212,14 +274,17 @@ func (m *Model) feed(l *layer, s *scratch, rows, threads int) {
 	for r := 0; r < rows; r += rowBlock {
 		n := min(rowBlock, rows-r)
 		x := s.x[r*hidden : (r+n)*hidden]
-		l.o.apply(m.k, x, s.q[r*qn:], n, threads, true)
+		m.apply(&l.o, x, s.inputs.reset(m.k, s.q[r*qn:(r+n)*qn], qn), threads, true)
 		h := sized(&s.h, n*hidden)
 		gate, up := sized(&s.gate, n*c.IntermediateSize), sized(&s.up, n*c.IntermediateSize)
-		m.normalize(h, x, l.mlpNorm)
-		l.gate.apply(m.k, gate, h, n, threads, false)
-		l.up.apply(m.k, up, h, n, threads, false)
-		m.k.swiglu(gate, up)
-		l.down.apply(m.k, x, gate, n, threads, true)
+		m.normalize(h, x, l.mlpNorm, threads)
+		in := s.inputs.reset(m.k, h, hidden)
+		m.apply(&l.gate, gate, in, threads, false)
+		m.apply(&l.up, up, in, threads, false)
+		kernel.Parallel(n, threadsFor(threads, len(gate)), 1, func(lo, hi int) {
+			m.k.SwiGLU(gate[lo*c.IntermediateSize:hi*c.IntermediateSize], up[lo*c.IntermediateSize:])
+		})
+		m.apply(&l.down, x, s.inputs.reset(m.k, gate, c.IntermediateSize), threads, true)
 	}
 }
 
@@ -228,13 +293,17 @@ func (m *Model) addCaches(b *batch, s *scratch) {
 	kn := m.config.KVHeads * m.config.HeadDim
 	total := 0
 	for _, seg := range b.segments {
-		seg.cap = roundUp(seg.n, keyBlock)
-		total += 2 * seg.cap * kn
+		if seg.cache == nil {
+			seg.cap = roundUp(seg.keys(), keyBlock)
+			total += 2 * seg.cap * kn
+		}
 	}
 	memory := sized(&s.cache, total)
 	for _, seg := range b.segments {
-		size := seg.cap * kn
-		seg.cache = []kv{{memory[:size], memory[size : 2*size]}}
-		memory = memory[2*size:]
+		if seg.cache == nil {
+			size := seg.cap * kn
+			seg.cache = []kv{{memory[:size], memory[size : 2*size]}}
+			memory = memory[2*size:]
+		}
 	}
 }

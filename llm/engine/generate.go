@@ -16,14 +16,14 @@ func (m *Model) Generate(ctx context.Context, prompt []int, maxNew int, stop fun
 	}
 	s := m.scratch.Get().(*scratch)
 	defer m.scratch.Put(s)
-	seg := &segment{cache: make([]kv, len(m.layers))}
+	seg := &segment{}
 	var out []int
 	next := prompt
 	for len(out) < maxNew {
 		if seg.past+len(next) > m.config.MaxPositions {
 			return out, fmt.Errorf("%d tokens, max_position_embeddings is %d: %w", seg.past+len(next), m.config.MaxPositions, ErrTooLong)
 		}
-		m.grow(seg, seg.past+len(next))
+		m.grow(seg, seg.past+len(next), 0)
 		id, err := m.step(ctx, seg, next, s)
 		if err != nil {
 			return out, err
@@ -46,28 +46,31 @@ func (m *Model) step(ctx context.Context, seg *segment, ids []int, s *scratch) (
 		return 0, err
 	}
 	seg.past += len(ids)
-	id := 0
-	err = m.eachLogits(hidden, s, b.threads, func(_ int, logits []float32) error {
-		id = m.argmax(logits)
-		_, _, _, err := m.judge(logits, id)
-		return err
-	})
-	return id, err
+	seg.n = 0
+	judged, err := m.judge(hidden, []int{-1}, &s.inputs, b.threads, true)
+	if err != nil {
+		return 0, err
+	}
+	return judged[0].argmax, nil
 }
 
-// grow makes room for n keys in a segment's cache.
-func (m *Model) grow(seg *segment, n int) {
+// grow makes room for n keys in a segment's cache, in all layers from one on.
+func (m *Model) grow(seg *segment, n, from int) {
 	if n <= seg.cap {
 		return
 	}
 	kn := m.config.KVHeads * m.config.HeadDim
 	room := roundUp(max(n, min(2*seg.cap, m.config.MaxPositions)), keyBlock)
-	for i, old := range seg.cache {
+	old := seg.cache
+	seg.cache = make([]kv, len(m.layers))
+	for i := from; i < len(m.layers); i++ {
 		fresh := kv{make([]float32, kn*room), make([]float32, kn*room)}
-		for d := 0; d < kn && seg.past > 0; d++ {
-			copy(fresh.k[d*room:], old.k[d*seg.cap:d*seg.cap+seg.past])
+		if old != nil {
+			for d := 0; d < kn; d++ {
+				copy(fresh.k[d*room:], old[i].k[d*seg.cap:d*seg.cap+seg.past])
+			}
+			copy(fresh.v, old[i].v[:seg.past*kn])
 		}
-		copy(fresh.v, old.v[:min(len(old.v), seg.past*kn)])
 		seg.cache[i] = fresh
 	}
 	seg.cap = room

@@ -3,8 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
-	"math"
 	"runtime"
+	"slices"
 )
 
 // check tells whether ids can be computed.
@@ -59,9 +59,8 @@ func (m *Model) Hidden(ids []int) ([]float32, error) {
 // Logits returns the logits of every position, (T, vocab). For a large vocabulary Read needs far less memory.
 func (m *Model) Logits(ids []int) ([]float32, error) {
 	var out []float32
-	err := m.sequence(ids, nil, nil, func(hidden []float32, _ *scratch) error {
-		out = make([]float32, len(ids)*m.config.VocabSize)
-		m.head.apply(m.k, out, hidden, len(ids), runtime.GOMAXPROCS(0), false)
+	err := m.sequence(ids, nil, nil, func(hidden []float32, s *scratch) error {
+		out = m.logits(hidden, s)
 		return nil
 	})
 	return out, err
@@ -69,12 +68,19 @@ func (m *Model) Logits(ids []int) ([]float32, error) {
 
 // LogitsLast returns the logits of the last position, (vocab).
 func (m *Model) LogitsLast(ids []int) ([]float32, error) {
-	out := make([]float32, m.config.VocabSize)
-	err := m.sequence(ids, []int{len(ids) - 1}, nil, func(hidden []float32, _ *scratch) error {
-		m.head.apply(m.k, out, hidden, 1, runtime.GOMAXPROCS(0), false)
+	var out []float32
+	err := m.sequence(ids, []int{len(ids) - 1}, nil, func(hidden []float32, s *scratch) error {
+		out = m.logits(hidden, s)
 		return nil
 	})
 	return out, err
+}
+
+// logits returns all logits of hidden states (rows, hidden), (rows, vocab).
+func (m *Model) logits(hidden []float32, s *scratch) []float32 {
+	out := make([]float32, len(hidden)/m.config.HiddenSize*m.config.VocabSize)
+	m.apply(&m.head, out, s.inputs.reset(m.k, hidden, m.config.HiddenSize), runtime.GOMAXPROCS(0), false)
+	return out
 }
 
 // Reading is what a model says about a sequence of n tokens.
@@ -86,19 +92,21 @@ type Reading struct {
 
 // Read computes a Reading in one pass; its memory doesn't grow with n × vocab.
 func (m *Model) Read(ids []int) (Reading, error) {
-	n, vocab := len(ids), m.config.VocabSize
+	n := len(ids)
 	r := Reading{TokenLogProbs: make([]float64, max(n-1, 0)), Argmax: make([]int, n)}
 	err := m.sequence(ids, nil, nil, func(hidden []float32, s *scratch) error {
-		return m.eachLogits(hidden, s, runtime.GOMAXPROCS(0), func(t int, logits []float32) error {
-			r.Argmax[t] = m.argmax(logits)
-			if t == n-1 {
-				r.LogitsLast = append(make([]float32, 0, vocab), logits...)
-				return nil
-			}
-			logProb, _, _, err := m.judge(logits, ids[t+1])
-			r.TokenLogProbs[t] = logProb
+		judged, err := m.judge(hidden, append(slices.Clone(ids[1:]), -1), &s.inputs, runtime.GOMAXPROCS(0), true)
+		if err != nil {
 			return err
-		})
+		}
+		for t, j := range judged {
+			r.Argmax[t] = j.argmax
+			if t < n-1 {
+				r.TokenLogProbs[t] = j.logProb
+			}
+		}
+		r.LogitsLast = m.logits(hidden[(n-1)*m.config.HiddenSize:], s)
+		return nil
 	})
 	return r, err
 }
@@ -107,51 +115,4 @@ func (m *Model) Read(ids []int) (Reading, error) {
 func (m *Model) TokenLogProbs(ids []int) ([]float64, error) {
 	r, err := m.Read(ids)
 	return r.TokenLogProbs, err
-}
-
-// eachLogits computes the logits of hidden states (rows, hidden), a bounded number of rows at a time, and calls f with
-// each row's (vocab).
-func (m *Model) eachLogits(hidden []float32, s *scratch, threads int, f func(row int, logits []float32) error) error {
-	const most = 1 << 20 // values at a time
-	c := m.config
-	rows := len(hidden) / c.HiddenSize
-	block := min(rowBlock, max(1, most/c.VocabSize))
-	for r := 0; r < rows; r += block {
-		n := min(block, rows-r)
-		logits := sized(&s.logits, n*c.VocabSize)
-		m.head.apply(m.k, logits, hidden[r*c.HiddenSize:], n, threads, false)
-		for i := range n {
-			if err := f(r+i, logits[i*c.VocabSize:(i+1)*c.VocabSize]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// judge returns the log-probability of a token, the margin of its logit over the largest other one (+Inf in a
-// vocabulary of one), and whether it is the argmax. It leaves the logits as they were.
-func (m *Model) judge(logits []float32, token int) (logProb, margin float64, greedy bool, err error) {
-	own := logits[token]
-	logits[token] = float32(math.Inf(-1))
-	other := m.k.max(logits)
-	logits[token] = own
-	top := max(own, other)
-	sum := m.k.sumExp(logits, top)
-	if math.IsNaN(sum) || math.IsInf(float64(top), 0) {
-		return 0, 0, false, ErrNotFinite
-	}
-	greedy = own > other || own == other && m.argmax(logits) == token
-	return float64(own) - float64(top) - math.Log(sum), float64(own) - float64(other), greedy, nil
-}
-
-// argmax returns the index of the largest value, of equal ones the first.
-func (m *Model) argmax(x []float32) int {
-	top := m.k.max(x)
-	for i, v := range x {
-		if v == top {
-			return i
-		}
-	}
-	return 0 // NaN
 }

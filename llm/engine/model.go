@@ -1,5 +1,5 @@
-// Package engine computes LLaMA models for scoring and generation, from safetensors to log-probabilities, in Go with
-// vector instructions where the CPU has them and the build GOEXPERIMENT=simd.
+// Package engine computes LLaMA models for scoring and generation, from safetensors to log-probabilities, with the
+// weights where they lie in the mapped file.
 //
 // A token's result is a pure function of the tokens before it and of the weights: it is the same bits whatever else is
 // computed in the same call, with any number of workers, and with or without a key-value cache. Between CPUs that run
@@ -9,11 +9,11 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 
 	"d2nwg/llm"
+	"d2nwg/llm/engine/kernel"
 	"d2nwg/safetensors"
 )
 
@@ -23,13 +23,31 @@ var ErrNotFinite = errors.New("the model's logits aren't finite")
 // ErrTooLong means that a sequence is longer than the model's max_position_embeddings.
 var ErrTooLong = errors.New("the sequence is too long for the model")
 
-// Model is a LLaMA ready to compute: weights decoded to float32. It is safe for concurrent use.
+// Arithmetic says what the weights are multiplied with.
+type Arithmetic int
+
+const (
+	// F32 multiplies float32 inputs with weights widened to float32.
+	F32 Arithmetic = iota
+	// BF16 rounds the inputs of matrices that are stored as bfloat16 to bfloat16, too; sums stay float32. Several times
+	// as fast on CPUs with an instruction for it.
+	BF16
+)
+
+// Options of a Model.
+type Options struct {
+	Arithmetic Arithmetic
+}
+
+// Model is a LLaMA ready to compute. It is safe for concurrent use. Its checkpoint has to stay open.
 type Model struct {
-	config llm.Config
-	base   *llm.Checkpoint
-	root   *Model // the model of the base's own weights; nil when this is it
-	k      *kernels
-	rope   *rope
+	config  llm.Config
+	options Options
+	base    *llm.Checkpoint
+	root    *Model // the model of the base's own weights; nil when this is it
+	first   int    // the first layer that differs from root's; behind the last one where only norm or head do
+	k       *kernel.Set
+	rope    *rope
 
 	embed, head linear    // (vocab, hidden); the same one where the embedding is tied
 	norm        []float32 // (hidden)
@@ -45,11 +63,11 @@ type layer struct {
 	gate, up, down         linear    // (intermediate, hidden) twice, (hidden, intermediate)
 }
 
-// New decodes the weights of a checkpoint, which may be closed afterwards unless variants of it are to be made.
-func New(c *llm.Checkpoint) (*Model, error) {
-	m := newModel(c.Config, best())
+// New makes the model of a checkpoint.
+func New(c *llm.Checkpoint, options Options) (*Model, error) {
+	m := newModel(c.Config, kernel.Best(), options)
 	m.base = c
-	load := loader{tensor: c.Tensor, bytes: c.Bytes, threads: runtime.GOMAXPROCS(0)}
+	load := loader{tensor: c.Tensor, bytes: c.Bytes}
 	for _, t := range c.Config.TensorShapes() {
 		if err := m.set(t, &load); err != nil {
 			return nil, err
@@ -59,9 +77,9 @@ func New(c *llm.Checkpoint) (*Model, error) {
 	return m, nil
 }
 
-func newModel(config llm.Config, k *kernels) *Model {
+func newModel(config llm.Config, k *kernel.Set, options Options) *Model {
 	return &Model{
-		config: config, k: k, rope: newRope(config), layers: make([]layer, config.Layers),
+		config: config, options: options, k: k, rope: newRope(config), layers: make([]layer, config.Layers),
 		scratch: &sync.Pool{New: func() any { return new(scratch) }},
 	}
 }
@@ -76,7 +94,7 @@ func (m *Model) With(v *llm.Variant) (*Model, error) {
 	if v.Base != root.base {
 		return nil, errors.New("the variant belongs to another checkpoint than the model")
 	}
-	w := newModel(root.config, root.k)
+	w := newModel(root.config, root.k, root.options)
 	w.base, w.root, w.rope, w.scratch = root.base, root, root.rope, root.scratch
 	w.embed, w.head, w.norm = root.embed, root.head, root.norm
 	copy(w.layers, root.layers)
@@ -84,13 +102,19 @@ func (m *Model) With(v *llm.Variant) (*Model, error) {
 	for _, name := range v.Names() {
 		changed[name] = true
 	}
-	load := loader{weights: v.Weights, threads: runtime.GOMAXPROCS(0)}
+	w.first = len(w.layers)
+	load := loader{tensor: v.Base.Tensor, weights: v.Weights}
 	for _, t := range root.config.TensorShapes() {
 		if !changed[t.Name] {
 			continue
 		}
 		if err := w.set(t, &load); err != nil {
 			return nil, err
+		}
+		if t.Module == llm.EmbedTokens {
+			w.first = 0
+		} else if t.Layer >= 0 {
+			w.first = min(w.first, t.Layer)
 		}
 	}
 	w.tie()
@@ -100,8 +124,8 @@ func (m *Model) With(v *llm.Variant) (*Model, error) {
 // Config returns the architecture of the model.
 func (m *Model) Config() llm.Config { return m.config }
 
-// Kernel names the kernels in use: "avx512", "avx2" or "portable".
-func (m *Model) Kernel() string { return m.k.name }
+// Kernel names the kernels in use: "avx512bf16", "avx512", "avx2" or "portable".
+func (m *Model) Kernel() string { return m.k.Name() }
 
 // tie makes the head the embedding where the config says so.
 func (m *Model) tie() {
@@ -162,12 +186,9 @@ func (m *Model) vector(module string, i int) *[]float32 {
 // set reads one tensor into its place.
 func (m *Model) set(t llm.NamedShape, load *loader) error {
 	if l := m.linear(t.Module, t.Layer); l != nil {
-		w, err := load.matrix(t)
-		if err != nil {
-			return err
-		}
-		l.matrix = w
-		return nil
+		var err error
+		l.Weights, err = load.matrix(t)
+		return err
 	}
 	slot := m.vector(t.Module, t.Layer)
 	if slot == nil {
@@ -181,66 +202,61 @@ func (m *Model) set(t llm.NamedShape, load *loader) error {
 	return nil
 }
 
-// loader reads tensors, either rows at a time from stored bytes or whole from weights.
+// loader reads tensors, from stored bytes or from a variant's weights.
 type loader struct {
 	tensor  func(name string) (llm.Tensor, bool)
 	bytes   func(name string) ([]byte, error)
-	weights func(name string) ([]float32, error)
-	threads int
+	weights func(name string) ([]float32, error) // nil: from bytes
 }
 
-// values returns a whole tensor.
+// values returns a whole tensor as float32.
 func (l *loader) values(t llm.NamedShape) ([]float32, error) {
 	if l.weights != nil {
 		return l.weights(t.Name)
 	}
+	dtype, raw, err := l.stored(t)
+	if err != nil {
+		return nil, err
+	}
 	values := make([]float32, t.Elements())
-	read, err := l.rows(t, t.Elements())
-	if err != nil {
-		return nil, err
+	if err := safetensors.Decode(values, dtype, raw); err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
 	}
-	return values, read(values, 0, 1)
+	return values, nil
 }
 
-// matrix packs a tensor (out, in).
-func (l *loader) matrix(t llm.NamedShape) (*matrix, error) {
-	out, in := t.Shape[0], t.Shape[1]
-	if l.weights != nil {
-		all, err := l.weights(t.Name)
+// matrix returns a tensor (out, in): the mapped bytes, or a variant's values in the dtype of the base, through which
+// they are rounded already.
+func (l *loader) matrix(t llm.NamedShape) (kernel.Weights, error) {
+	if l.weights == nil {
+		dtype, raw, err := l.stored(t)
 		if err != nil {
-			return nil, err
+			return kernel.Weights{}, err
 		}
-		return pack(out, in, l.threads, func(dst []float32, first, n int) error {
-			copy(dst, all[first*in:(first+n)*in])
-			return nil
-		})
+		return weights(t, dtype, raw)
 	}
-	read, err := l.rows(t, in)
+	values, err := l.weights(t.Name)
 	if err != nil {
-		return nil, err
+		return kernel.Weights{}, err
 	}
-	return pack(out, in, l.threads, read)
+	of, _ := l.tensor(t.Name)
+	dtype := of.DType
+	if _, ok := weightTypes[dtype]; !ok {
+		dtype = safetensors.F32
+	}
+	bits, _ := dtype.Bits()
+	raw := make([]byte, len(values)*bits/8)
+	if err := safetensors.Encode(raw, dtype, values); err != nil {
+		return kernel.Weights{}, fmt.Errorf("tensor %q: %w", t.Name, err)
+	}
+	return weights(t, dtype, raw)
 }
 
-// rows returns a function that decodes rows first…first+n of width values each.
-func (l *loader) rows(t llm.NamedShape, width int) (func(dst []float32, first, n int) error, error) {
-	stored, ok := l.tensor(t.Name)
+func (l *loader) stored(t llm.NamedShape) (safetensors.DType, []byte, error) {
+	of, ok := l.tensor(t.Name)
 	if !ok {
-		return nil, fmt.Errorf("the checkpoint lacks tensor %q: %w", t.Name, safetensors.ErrFormat)
+		return "", nil, fmt.Errorf("the checkpoint lacks tensor %q: %w", t.Name, safetensors.ErrFormat)
 	}
 	raw, err := l.bytes(t.Name)
-	if err != nil {
-		return nil, err
-	}
-	bits, ok := stored.DType.Bits()
-	if !ok || bits%8 != 0 {
-		return nil, fmt.Errorf("tensor %q has the dtype %s, which the engine can't compute with: %w", t.Name, stored.DType, safetensors.ErrFormat)
-	}
-	size := width * bits / 8
-	return func(dst []float32, first, n int) error {
-		if err := safetensors.Decode(dst, stored.DType, raw[first*size:(first+n)*size]); err != nil {
-			return fmt.Errorf("tensor %q: %w", t.Name, err)
-		}
-		return nil
-	}, nil
+	return of.DType, raw, err
 }

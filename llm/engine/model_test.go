@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"d2nwg/llm"
+	"d2nwg/llm/engine/kernel"
 )
 
 var update = flag.Bool("update", false, "write testdata/reference.json anew from the float64 reference")
@@ -42,7 +43,7 @@ func TestAgainstReference(t *testing.T) {
 		model := mustModel(t, checkpoint)
 		ids := randomIDs(rand.New(rand.NewPCG(1, 1)), 50, c.VocabSize)
 		want, hidden, norms := ref.logits(ids)
-		for _, k := range available() {
+		for _, k := range kernel.Available() {
 			m := model.withKernels(k)
 			got, err := m.Logits(ids)
 			if err != nil {
@@ -58,9 +59,9 @@ func TestAgainstReference(t *testing.T) {
 				farHidden = max(farHidden, worst(states[i*c.HiddenSize:(i+1)*c.HiddenSize], hidden[i]))
 			}
 			if len(got) != len(ids)*c.VocabSize || far > tolerance/4 || farHidden > tolerance/4 {
-				t.Errorf("%s, %s: logits differ by %.2g deviations, hidden states by %.2g", name, k.name, far, farHidden)
+				t.Errorf("%s, %s: logits differ by %.2g deviations, hidden states by %.2g", name, k.Name(), far, farHidden)
 			}
-			t.Logf("%s, %s: logits within %.1e deviations", name, k.name, far)
+			t.Logf("%s, %s: logits within %.1e deviations", name, k.Name(), far)
 		}
 		checkNorms(t, name, model, ids, norms)
 	}
@@ -243,12 +244,12 @@ func TestGoldenLLaMA(t *testing.T) {
 			defer checkpoint.Close()
 			model := mustModel(t, checkpoint)
 			far := 0.0
-			for _, k := range available() {
+			for _, k := range kernel.Available() {
 				for _, c := range golden.Cases {
-					far = max(far, checkReading(t, name+", "+k.name, model.withKernels(k), c))
+					far = max(far, checkReading(t, name+", "+k.Name(), model.withKernels(k), c))
 				}
 			}
-			t.Logf("%d cases with %d kernels, logits within %.1e deviations", len(golden.Cases), len(available()), far)
+			t.Logf("%d cases with %d kernels, logits within %.1e deviations", len(golden.Cases), len(kernel.Available()), far)
 			if !t.Failed() {
 				held += len(golden.Cases)
 			}

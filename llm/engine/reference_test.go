@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"d2nwg/llm"
+	"d2nwg/llm/engine/kernel"
 	"d2nwg/safetensors"
 )
 
@@ -225,7 +226,7 @@ func randomIDs(random *rand.Rand, n, vocab int) []int {
 
 func mustModel(t testing.TB, c *llm.Checkpoint) *Model {
 	t.Helper()
-	m, err := New(c)
+	m, err := New(c, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func mustModel(t testing.TB, c *llm.Checkpoint) *Model {
 }
 
 // withKernels returns the model computing with other kernels.
-func (m *Model) withKernels(k *kernels) *Model {
+func (m *Model) withKernels(k *kernel.Set) *Model {
 	other := *m
 	other.k = k
 	return &other

@@ -34,53 +34,119 @@ func (r Response) Sum() float64 {
 // AllGreedy tells whether greedy generation would give exactly the scored tokens.
 func (r Response) AllGreedy() bool { return !slices.Contains(r.Greedy, false) }
 
-// batchRows is about how many tokens go through the model at once.
-const batchRows = 512
-
-// Score answers requests with up to workers goroutines. Tokens at the start that requests share are computed once, so
-// prompts are best written with what they have in common first. The bits of a response don't depend on the other requests or on workers. The
-// error wraps ErrTooLong for a request beyond the model's positions, ErrNotFinite where the weights give NaN.
+// Score answers requests with up to workers goroutines. A prefix that requests share is computed once. The bits of a
+// response don't depend on the other requests or on workers. The error wraps ErrTooLong for a request beyond the model's
+// positions, ErrNotFinite where the weights give NaN.
 func (m *Model) Score(ctx context.Context, reqs []Request, workers int) ([]Response, error) {
-	for i, r := range reqs {
-		if r.From < 1 || r.From > len(r.IDs) {
-			return nil, fmt.Errorf("request %d scores from token %d of %d; there has to be one before it", i, r.From, len(r.IDs))
-		}
-		if n := len(r.input()); n > m.config.MaxPositions {
-			return nil, fmt.Errorf("request %d: %d tokens, max_position_embeddings is %d: %w", i, n, m.config.MaxPositions, ErrTooLong)
-		}
-		if err := m.checkIDs(r.IDs); err != nil {
-			return nil, fmt.Errorf("request %d: %w", i, err)
-		}
+	p, err := m.NewPlan(reqs, workers)
+	if err != nil {
+		return nil, err
 	}
-	groups := plan(reqs)
-	rows := 0
-	for _, g := range groups {
-		rows += g.rows
-	}
-	workers = max(workers, 1)
-	return m.scoreRuns(ctx, reqs, split(groups, min(batchRows, rows/workers+1)), workers)
+	return m.ScorePlan(ctx, p)
 }
 
-// scoreRuns hands the runs to workers; where there are fewer runs than workers, a run gets several threads. The first
-// error ends all.
-func (m *Model) scoreRuns(ctx context.Context, reqs []Request, runs [][]group, workers int) ([]Response, error) {
-	threads := max(1, workers/max(len(runs), 1))
-	workers = min(workers, len(runs))
-	out := make([]Response, len(reqs))
+// ScorePlan answers the requests of a plan, which any model of the same architecture may have made. A variant that
+// agrees with the base in its first layers starts from what the base made of these.
+func (m *Model) ScorePlan(ctx context.Context, p *Plan) ([]Response, error) {
+	run := &scoring{m: m, p: p, out: make([]Response, len(p.reqs))}
+	for i, r := range p.reqs {
+		n := len(r.IDs) - r.From
+		run.out[i] = Response{LogProbs: make([]float64, n), Margins: make([]float64, n), Greedy: make([]bool, n)}
+	}
+	if m.root != nil && m.first > 0 {
+		var err error
+		if run.from, run.inputs, err = p.activations.before(ctx, m.root, p, m.first); err != nil {
+			return nil, err
+		}
+	}
+	if err := run.all(ctx); err != nil {
+		return nil, err
+	}
+	return run.out, nil
+}
+
+// scoring is a pass of a model over a plan.
+type scoring struct {
+	m      *Model
+	p      *Plan
+	from   int         // first layer to compute
+	inputs [][]float32 // residual streams before layer from, by index of the work; nil where from is 0
+	out    []Response
+	record *recording // nil: score
+}
+
+func (run *scoring) all(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	err := run.stage(ctx, run.p.root, nil, cancel)
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// stage computes a stage and all below it.
+func (run *scoring) stage(ctx context.Context, s *stage, parent *segment, cancel context.CancelCauseFunc) error {
+	seg := parent
+	if len(s.chunks) > 0 {
+		var err error
+		if seg, err = run.chunks(ctx, s, parent); err != nil {
+			return err
+		}
+	}
+	run.tasks(ctx, s.tasks, seg, cancel)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, next := range s.next {
+		if err := run.stage(ctx, next, seg, cancel); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunks computes the stage's own tokens with all threads and returns them with their keys and values.
+func (run *scoring) chunks(ctx context.Context, s *stage, parent *segment) (*segment, error) {
+	total := s.start
+	for _, w := range s.chunks {
+		total += len(w.ids)
+	}
+	seg := &segment{before: parent, past: s.start}
+	run.m.grow(seg, total, run.from)
+	scratch := run.m.scratch.Get().(*scratch)
+	defer run.m.scratch.Put(scratch)
+	for _, w := range s.chunks {
+		seg.row, seg.n, seg.start = 0, len(w.ids), seg.past
+		if err := run.work(ctx, w, []*segment{seg}, run.p.workers, scratch); err != nil {
+			return nil, err
+		}
+		seg.past += len(w.ids)
+		seg.before = nil // its keys are there now
+	}
+	seg.n = 0
+	return seg, nil
+}
+
+// tasks hands tasks to workers; where there are fewer than workers, a task gets several threads. The first error ends
+// all.
+func (run *scoring) tasks(ctx context.Context, tasks []*work, parent *segment, cancel context.CancelCauseFunc) {
+	if len(tasks) == 0 {
+		return
+	}
+	threads := max(1, run.p.workers/len(tasks))
 	var next atomic.Int64
 	var wait sync.WaitGroup
-	for range workers {
+	for range min(run.p.workers, len(tasks)) {
 		wait.Go(func() {
-			s := m.scratch.Get().(*scratch)
-			defer m.scratch.Put(s)
+			s := run.m.scratch.Get().(*scratch)
+			defer run.m.scratch.Put(s)
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(runs) || ctx.Err() != nil {
+				if i >= len(tasks) || ctx.Err() != nil {
 					return
 				}
-				if err := m.scoreRun(ctx, reqs, runs[i], threads, s, out); err != nil {
+				if err := run.work(ctx, tasks[i], tasks[i].segments(parent), threads, s); err != nil {
 					cancel(err)
 					return
 				}
@@ -88,79 +154,62 @@ func (m *Model) scoreRuns(ctx context.Context, reqs []Request, runs [][]group, w
 		})
 	}
 	wait.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return out, nil
 }
 
-// target is a token to score at a row of the batch.
-type target struct{ row, request, index int }
-
-// scoreRun computes some groups in one batch and fills in their responses.
-func (m *Model) scoreRun(ctx context.Context, reqs []Request, groups []group, threads int, s *scratch, out []Response) error {
-	b := &batch{threads: threads}
-	var targets []target
-	for _, g := range groups {
-		targets = b.addGroup(reqs, g, targets, out)
-	}
-	slices.SortFunc(targets, func(x, y target) int { return x.row - y.row })
-	b.need = make([]int, 0, len(targets))
-	for _, t := range targets {
-		if n := len(b.need); n == 0 || b.need[n-1] != t.row {
-			b.need = append(b.need, t.row)
+// segments lays out a task's spans behind the stage's keys.
+func (w *work) segments(parent *segment) []*segment {
+	behind := parent.keys()
+	all := make([]*segment, len(w.spans))
+	for i, x := range w.spans {
+		all[i] = &segment{parent: parent, row: x.row, n: x.n, start: x.start, past: x.start - behind}
+		if x.before >= 0 {
+			all[i].before = all[x.before]
 		}
 	}
-	if len(targets) == 0 {
-		return nil
+	return all
+}
+
+// work computes one batch and fills in what it scores, or records its residual stream.
+func (run *scoring) work(ctx context.Context, w *work, segments []*segment, threads int, s *scratch) error {
+	b := &batch{ids: w.ids, segments: segments, need: w.need, threads: threads, from: run.from}
+	if run.from > 0 {
+		b.input = run.inputs[w.index]
 	}
-	m.addCaches(b, s)
-	hidden, err := m.forward(ctx, b, s)
+	run.m.addCaches(b, s)
+	if run.record != nil {
+		return run.record.work(ctx, run.m, w, b, s)
+	}
+	if len(w.need) == 0 && !w.kept {
+		return nil // nothing is scored
+	}
+	hidden, err := run.m.forward(ctx, b, s)
 	if err != nil {
 		return err
 	}
-	done := 0
-	return m.eachLogits(hidden, s, b.threads, func(i int, logits []float32) error {
-		for ; done < len(targets) && targets[done].row == b.need[i]; done++ {
-			t := targets[done]
-			r := reqs[t.request]
-			logProb, margin, greedy, err := m.judge(logits, r.IDs[r.From+t.index])
-			if errors.Is(err, ErrNotFinite) {
-				return fmt.Errorf("request %d: %w", t.request, err)
-			}
-			o := &out[t.request]
-			o.LogProbs[t.index], o.Margins[t.index], o.Greedy[t.index] = logProb, margin, greedy
-		}
-		return nil
-	})
+	return run.judge(w, hidden, threads, s)
 }
 
-// addGroup lays a group's tokens into the batch, appends what is to be scored, and makes the responses.
-func (b *batch) addGroup(reqs []Request, g group, targets []target, out []Response) []target {
-	first := len(b.ids)
-	var parent *segment
-	if g.prefix > 0 {
-		parent = &segment{row: first, n: g.prefix}
-		b.segments = append(b.segments, parent)
-		b.ids = append(b.ids, reqs[g.members[0]].IDs[:g.prefix]...)
-	}
-	for _, i := range g.members {
-		r := reqs[i]
-		rest := r.input()[g.prefix:]
-		row := len(b.ids) - g.prefix // where token 0 would be, were the prefix repeated here
-		if len(rest) > 0 {
-			b.segments = append(b.segments, &segment{parent: parent, row: len(b.ids), n: len(rest), start: g.prefix})
-			b.ids = append(b.ids, rest...)
+// judge scores the targets of a batch.
+func (run *scoring) judge(w *work, hidden []float32, threads int, s *scratch) error {
+	rows, tokens := make([]float32, 0, len(hidden)), make([]int, 0, len(w.targets))
+	at := -1
+	n := run.m.config.HiddenSize
+	for _, t := range w.targets { // a row may have several tokens to score: it is repeated
+		if at < 0 || w.need[at] != t.row {
+			at++
 		}
-		n := len(r.IDs) - r.From
-		out[i] = Response{LogProbs: make([]float64, n), Margins: make([]float64, n), Greedy: make([]bool, n)}
-		for j := range n {
-			at := row + r.From + j - 1
-			if r.From+j-1 < g.prefix {
-				at = first + r.From + j - 1
-			}
-			targets = append(targets, target{at, i, j})
-		}
+		rows = append(rows, hidden[at*n:(at+1)*n]...)
+		r := run.p.reqs[t.request]
+		tokens = append(tokens, r.IDs[r.From+t.index])
 	}
-	return targets
+	judged, err := run.m.judge(rows, tokens, &s.inputs, threads, false)
+	if errors.Is(err, ErrNotFinite) {
+		return fmt.Errorf("request %d: %w", w.targets[0].request, err)
+	}
+	for i, j := range judged {
+		t := w.targets[i]
+		o := &run.out[t.request]
+		o.LogProbs[t.index], o.Margins[t.index], o.Greedy[t.index] = j.logProb, j.margin, j.greedy
+	}
+	return err
 }

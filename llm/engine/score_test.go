@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"d2nwg/llm"
+	"d2nwg/llm/engine/kernel"
 )
 
 // drawRequests makes requests that share prefixes of many kinds, also whole ones.
@@ -35,8 +36,8 @@ func TestScoreIsIndependentOfCompany(t *testing.T) {
 	for name, c := range shapes() {
 		checkpoint, _ := randomModel(t, c, 5)
 		model := mustModel(t, checkpoint)
-		for _, k := range available() {
-			models[name+", "+k.name] = model.withKernels(k)
+		for _, k := range kernel.Available() {
+			models[name+", "+k.Name()] = model.withKernels(k)
 		}
 	}
 	rapid.Check(t, func(rt *rapid.T) {
@@ -94,33 +95,75 @@ func checkResponse(t *rapid.T, m *Model, r Request, got Response) {
 	}
 }
 
+// A plan computes each distinct prefix of the inputs once, and every request's targets are in it once.
 func TestPlan(t *testing.T) {
+	checkpoint, _ := randomModel(t, shapes()["grouped"], 5)
+	m := mustModel(t, checkpoint)
 	rapid.Check(t, func(rt *rapid.T) {
 		reqs := drawRequests(rt, 50)
-		seen := map[int]bool{}
-		rows, naive := 0, 0
-		for _, g := range plan(reqs) {
-			n := g.prefix
-			for _, i := range g.members {
-				if seen[i] {
-					rt.Fatalf("request %d is in two groups", i)
-				}
-				seen[i] = true
-				naive += len(reqs[i].input())
-				n += len(reqs[i].input()) - g.prefix
-				if commonPrefix(reqs[i].input(), reqs[g.members[0]].input()) < g.prefix {
-					rt.Fatalf("request %d doesn't share %d tokens with its group", i, g.prefix)
-				}
-			}
-			if n != g.rows {
-				rt.Fatalf("a group of %d rows says %d", n, g.rows)
-			}
-			rows += n
+		p, err := m.NewPlan(reqs, rapid.IntRange(1, 5).Draw(rt, "workers"))
+		if err != nil {
+			rt.Fatal(err)
 		}
-		if len(seen) != len(reqs) || rows > naive {
-			rt.Fatalf("%d of %d requests in groups, %d rows instead of %d", len(seen), len(reqs), rows, naive)
+		prefixes := map[string]bool{}
+		want := 0
+		for _, r := range reqs {
+			for n := 1; n <= len(r.input()); n++ {
+				prefixes[fmt.Sprint(r.input()[:n])] = true
+			}
+			want += len(r.IDs) - r.From
+		}
+		rows, targets := 0, 0
+		var count func(s *stage)
+		count = func(s *stage) {
+			for _, w := range slices.Concat(s.chunks, s.tasks) {
+				rows += len(w.ids)
+				targets += len(w.targets)
+			}
+			for _, next := range s.next {
+				count(next)
+			}
+		}
+		count(p.root)
+		if rows != len(prefixes) || rows != p.Rows() || targets != want {
+			rt.Fatalf("%d rows (it says %d) and %d targets, want %d and %d", rows, p.Rows(), targets, len(prefixes), want)
 		}
 	})
+}
+
+// A variant that starts from the base's activations gives the bits of one that doesn't.
+func TestVariantsStartFromTheBase(t *testing.T) {
+	for name, c := range shapes() {
+		checkpoint, ref := randomModel(t, c, 5)
+		m := mustModel(t, checkpoint)
+		rapid.Check(t, func(rt *rapid.T) {
+			p, err := m.NewPlan(drawRequests(rt, c.VocabSize), rapid.IntRange(1, 5).Draw(rt, "workers"))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			for range 3 {
+				tensor := rapid.SampledFrom(checkpoint.Tensors()).Draw(rt, "tensor").Name
+				values := slices.Clone(ref.w[tensor])
+				for i := range values {
+					values[i] *= 1.25
+				}
+				v, err := m.With(&llm.Variant{Base: checkpoint, Replace: map[string][]float32{tensor: values}})
+				if err != nil {
+					rt.Fatal(err)
+				}
+				got, err := v.ScorePlan(context.Background(), p)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				first := v.first
+				v.first = 0
+				want, err := v.ScorePlan(context.Background(), p)
+				if d := cmp.Diff(want, got); d != "" || err != nil {
+					rt.Fatalf("%s, %s, from layer %d: %v %s", name, tensor, first, err, d)
+				}
+			}
+		})
+	}
 }
 
 func TestPlanFindsDescriptions(t *testing.T) {
@@ -133,12 +176,15 @@ func TestPlanFindsDescriptions(t *testing.T) {
 		}
 	}
 	random.Shuffle(len(reqs), func(i, j int) { reqs[i], reqs[j] = reqs[j], reqs[i] })
-	rows := 0
-	for _, g := range plan(reqs) {
-		rows += g.rows
+	checkpoint, _ := randomModel(t, shapes()["grouped"], 1)
+	m := mustModel(t, checkpoint)
+	m.config.VocabSize, m.config.MaxPositions = 1000, 200 // of the plan alone
+	p, err := m.NewPlan(reqs, 2)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if most := 3*91 + 60*9; rows > most {
-		t.Errorf("%d rows, %d suffice", rows, most)
+	if most := 3*91 + 60*9; p.Rows() > most {
+		t.Errorf("%d rows, %d suffice", p.Rows(), most)
 	}
 }
 
@@ -179,7 +225,7 @@ func TestGenerateIsArgmaxOfLogits(t *testing.T) {
 	for name, c := range shapes() {
 		checkpoint, _ := randomModel(t, c, 11)
 		model := mustModel(t, checkpoint)
-		for i, k := range available() {
+		for i, k := range kernel.Available() {
 			m := model.withKernels(k)
 			random := rand.New(rand.NewPCG(2, uint64(i)))
 			for range 4 {
@@ -194,7 +240,7 @@ func TestGenerateIsArgmaxOfLogits(t *testing.T) {
 					t.Fatal(err)
 				}
 				if want := reading.Argmax[len(prompt)-1 : len(all)-1]; !cmp.Equal(got, want) {
-					t.Errorf("%s, %s: generated %v, the argmax is %v", name, k.name, got, want)
+					t.Errorf("%s, %s: generated %v, the argmax is %v", name, k.Name(), got, want)
 				}
 			}
 		}
@@ -293,7 +339,7 @@ func checkShared(t *testing.T, name string, base, m *Model, v *llm.Variant) {
 	for _, s := range m.config.TensorShapes() {
 		var shared bool
 		if l := m.linear(s.Module, s.Layer); l != nil {
-			shared = l.matrix == base.linear(s.Module, s.Layer).matrix
+			shared = &l.Data[0] == &base.linear(s.Module, s.Layer).Data[0]
 		} else {
 			shared = &(*m.vector(s.Module, s.Layer))[0] == &(*base.vector(s.Module, s.Layer))[0]
 		}
@@ -301,4 +347,12 @@ func checkShared(t *testing.T, name string, base, m *Model, v *llm.Variant) {
 			t.Errorf("%s: %s is shared %v, changed %v", name, s.Name, shared, changed[s.Name])
 		}
 	}
+}
+
+func normal(random *rand.Rand, n int, scale float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(scale * random.NormFloat64())
+	}
+	return x
 }

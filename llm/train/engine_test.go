@@ -24,7 +24,7 @@ func TestLogitsEqualEngine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := roughWeights(cfg, 8)
-			model, err := engine.New(writeBase(t, cfg, w))
+			model, err := engine.New(writeBase(t, cfg, w), engine.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

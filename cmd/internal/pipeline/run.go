@@ -221,7 +221,7 @@ func (r *Run) Close() error {
 // engine decodes the base for scoring, once.
 func (r *Run) engine() (*engine.Model, error) {
 	if r.model == nil {
-		m, err := engine.New(r.base)
+		m, err := engine.New(r.base, engine.Options{})
 		if err != nil {
 			return nil, err
 		}
