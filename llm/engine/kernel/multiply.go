@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 )
 
@@ -14,7 +15,7 @@ type Weights struct {
 
 // NewWeights checks that data has the size of the matrix.
 func NewWeights(data []byte, t DType, out, in int) (Weights, error) {
-	if t < 0 || t >= dtypes || out < 0 || in < 0 {
+	if t < 0 || t >= dtypes || out < 0 || in < 0 || in > math.MaxInt/4 {
 		return Weights{}, fmt.Errorf("no weights: type %d, shape (%d, %d)", t, out, in)
 	}
 	if row := in * t.Size(); row > 0 && (len(data)%row != 0 || len(data)/row != out) || row == 0 && len(data) > 0 {
@@ -43,11 +44,11 @@ type tile struct {
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64        // rows of W that all rows of X meet while they are in the second-level cache
+	maxOuts  = 64        // rows of W that stay in the second-level cache while rows of X pass
+	nearRows = 384       // rows of X that pass before the next rows of W; then W is read again
+	farOuts  = 512       // outputs for which all of k is gone through before the next ones
 	fewTiles = 4         // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
 	stretch  = 128 << 10 // so many bytes of it at a time
-	farOuts  = 512       // outputs for which all of k is gone through before the next ones
-	nearRows = 192       // rows of X that stay in the second-level cache
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
