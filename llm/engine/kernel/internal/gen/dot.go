@@ -6,7 +6,8 @@ import "fmt"
 const (
 	tileC, tileLDC, tileX, tileW, tileLDW = 0, 8, 16, 24, 32
 	tileN, tileWhole, tileRem, tileAdd    = 40, 48, 56, 64
-	tileAhead, tilePart, tileParts        = 72, 80, 88
+	tileAhead, tilePace                   = 72, 80
+	tilePart, tileParts                   = 88, 96
 )
 
 // kind says how weights are stored and multiplied.
@@ -69,7 +70,7 @@ func (f *file) dot(w width, k kind, rows int) {
 	}
 	d.step(false)
 	f.op("ADDQ", imm(rows*int(w)), "SI")
-	f.op("ADDQ", imm(outs*d.stepBytes()), "R15")
+	f.op("ADDQ", mem(tilePace, "DI"), "R15")
 	f.op("ADDQ", imm(d.stepBytes()), "CX")
 	f.op("JNZ", "step")
 	f.label("tail")
