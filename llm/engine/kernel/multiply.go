@@ -181,7 +181,7 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 	if p.add || k > 0 {
 		t.add = -1
 	}
-	if groups <= fewTiles {
+	if p.x.groups <= fewTiles {
 		t.ahead, t.pace = next-at, tileOuts*p.f.lanes*size/groups
 	}
 	dots := p.f.dots[p.w.Type]
