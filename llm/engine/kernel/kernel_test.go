@@ -14,7 +14,7 @@ func eachSet(t *testing.T, f func(t *testing.T, s *Set)) {
 	}
 }
 
-// arithmeticsOf are the arithmetics and types of weights that a set multiplies.
+// eachProduct calls f for the arithmetics and types of weights that a set multiplies.
 func eachProduct(s *Set, f func(a Arithmetic, d DType)) {
 	for a := range arithmetics {
 		for d := range dtypes {
@@ -78,8 +78,8 @@ func decoded(data []byte, d DType) []float64 {
 // unit is the rounding error of float32 relative to a result.
 const unit = 0x1p-24
 
-// roundings is how many roundings an element of C is away from its summands at most: those of its lane in a block, those
-// of adding up lanes (16 at most), one of the product where it isn't fused, and one for each block and the C before it.
+// roundings is how many roundings an element of C is away from its summands at most: those of its lane in a block,
+// those of adding up lanes (16 at most), one of the product where it isn't fused, and one for each block and the C before it.
 func (f *family) roundings(k int) float64 {
 	block := min(k, blockSize(k, f.block))
 	perStep := 1
@@ -116,7 +116,8 @@ func checkProduct(t *testing.T, in *Input, a Arithmetic, c, start, x []float32, 
 			// What the dot instruction takes for zero, numbers below the normal ones, counts a few 2⁻¹²⁶ for each product.
 			tiny := float64(k+2) * 0x1p-124
 			if got := float64(c[r*out+o]); !(math.Abs(got-want) <= limit*magnitude+tiny) {
-				t.Fatalf("rows %d, k %d, outs %d: element (%d, %d) is %g, want %g ± %g", rows, k, out, r, o, got, want, limit*magnitude)
+				t.Fatalf("rows %d, k %d, outs %d: element (%d, %d) is %g, want %g ± %g",
+					rows, k, out, r, o, got, want, limit*magnitude)
 			}
 		}
 	}
@@ -133,8 +134,9 @@ func fill(s *Set, a Arithmetic, x []float32, rows, k int) *Input {
 
 func TestRoundBF16(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	special := []uint32{0, 0x80000000, 0x7f800000, 0xff800000, 0x7f800001, 0xffffffff, 0x7fc00000, 0x7f7fffff, 0xff7fffff, 1,
-		0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0x007fffff, 0x00008000, 0x00018000}
+	special := []uint32{
+		0, 0x80000000, 0x7f800000, 0xff800000, 0x7f800001, 0xffffffff, 0x7fc00000, 0x7f7fffff, 0xff7fffff, 1, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0x007fffff, 0x00008000, 0x00018000,
+	}
 	eachSet(t, func(t *testing.T, s *Set) {
 		for n := range 200 {
 			src, dst := make([]float32, n), make([]uint16, n+1)

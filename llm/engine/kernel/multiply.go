@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 )
 
@@ -14,7 +15,7 @@ type Weights struct {
 
 // NewWeights checks that data has the size of the matrix.
 func NewWeights(data []byte, t DType, out, in int) (Weights, error) {
-	if t < 0 || t >= dtypes || out < 0 || in < 0 {
+	if t < 0 || t >= dtypes || out < 0 || in < 0 || in > math.MaxInt/4 {
 		return Weights{}, fmt.Errorf("no weights: type %d, shape (%d, %d)", t, out, in)
 	}
 	if row := in * t.Size(); row > 0 && (len(data)%row != 0 || len(data)/row != out) || row == 0 && len(data) > 0 {
@@ -35,7 +36,8 @@ type tile struct {
 	whole int            // bytes of the block in a row of W that are whole steps
 	rem   int            // inputs left after them
 	add   int            // -1 to add to C, else 0
-	ahead int            // bytes from w to what to prefetch: as much as the tile reads of W; may lie outside of it
+	ahead int            // bytes from w to what to prefetch; it may lie outside of W
+	pace  int            // how many bytes further to prefetch at each step
 	// For lines, which take all of k at once, whole and rem are those of all of it.
 	part  int // bytes of a whole block in a row of W
 	parts int // number of blocks
@@ -43,11 +45,12 @@ type tile struct {
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64        // rows of W that all rows of X meet while they are in the second-level cache
-	fewTiles = 4         // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
-	stretch  = 128 << 10 // so many bytes of it at a time
+	maxOuts  = 64        // rows of W that stay in the second-level cache while rows of X pass
+	nearRows = 384       // rows of X that pass before the next rows of W; then W is read again
 	farOuts  = 512       // outputs for which all of k is gone through before the next ones
-	nearRows = 192       // rows of X that stay in the second-level cache
+	tileOuts = 4         // rows of W of one tile
+	fewTiles = 24        // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
+	stretch  = 128 << 10 // so many bytes of it at a time
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
@@ -117,7 +120,7 @@ func (p *product) run() {
 		return
 	}
 	if groups <= fewTiles {
-		outs := max(roundUp(stretch/(p.w.In*p.w.Type.Size()), 4), 4)
+		outs := max(roundUp(stretch/(p.w.In*p.w.Type.Size()), tileOuts), tileOuts)
 		outs = min(outs, maxOuts)
 		for o := 0; o < p.outs; o += outs {
 			p.blocks(0, groups, o, min(o+outs, p.outs), outs)
@@ -164,10 +167,10 @@ func (p *product) blocks(g, last, o, end, some int) {
 	}
 }
 
-// tiles multiplies groups g…last−1 with n rows of W from j on, over the block that begins at input k. While the first
-// group is at work, what lies next in W is prefetched.
+// tiles multiplies groups g…last−1 with n rows of W from j on, over the block that begins at input k. Few groups
+// together prefetch as much of W as they read, from next on; each does its share, so that memory is never idle.
 func (p *product) tiles(g, last, j, n, k, next int) {
-	size := p.w.Type.Size()
+	size, groups := p.w.Type.Size(), last-g
 	length := min(p.block, p.w.In-k)
 	at := (j*p.w.In + k) * size
 	t := &p.tile
@@ -175,20 +178,19 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 		ldc: 4 * p.ldc, ldw: p.w.In * size, n: n, whole: length / p.f.lanes * p.f.lanes * size, rem: length % p.f.lanes,
 		w: unsafe.Pointer(&p.w.Data[at]),
 	}
-	if last-g <= fewTiles {
-		t.ahead = next - at
-	}
 	if p.add || k > 0 {
 		t.add = -1
 	}
+	if p.x.groups <= fewTiles {
+		t.ahead, t.pace = next-at, tileOuts*p.f.lanes*size/groups
+	}
 	dots := p.f.dots[p.w.Type]
 	for first := p.x.group(g); g < last; g++ {
-		next := p.x.group(g + 1)
-		at := p.x.offset(first, k, min(p.x.block, p.x.k-k))
-		t.x = p.x.at(at)
+		end := p.x.group(g + 1)
+		t.x = p.x.at(p.x.offset(first, k, min(p.x.block, p.x.k-k)))
 		t.c = unsafe.Pointer(&p.c[first*p.ldc+j])
-		dots[next-first-1](t)
-		t.ahead = 0
-		first = next
+		dots[end-first-1](t)
+		t.ahead += n * length * size / groups
+		first = end
 	}
 }

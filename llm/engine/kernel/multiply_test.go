@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -141,7 +142,7 @@ func TestSameWeights(t *testing.T) {
 	})
 }
 
-// TestSpecialWeights has NaN and infinite numbers on either side, and every half.
+// TestSpecialNumbers has NaN and infinite numbers on either side.
 func TestSpecialNumbers(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	eachSet(t, func(t *testing.T, s *Set) {
@@ -218,6 +219,7 @@ func TestNewWeights(t *testing.T) {
 	}{
 		{24, F32, 2, 3, true}, {12, BF16, 2, 3, true}, {0, F16, 0, 3, true}, {0, F16, 3, 0, true}, {12, F32, 2, 3, false},
 		{13, F16, 2, 3, false}, {1, F32, 1, 0, false}, {4, F32, -1, -1, false}, {4, dtypes, 1, 1, false},
+		{4, F32, 1, math.MaxInt/4 + 2, false},
 	} {
 		if _, err := NewWeights(make([]byte, c.bytes), c.d, c.out, c.in); (err == nil) != c.ok {
 			t.Errorf("%v: %v", c, err)
@@ -235,6 +237,20 @@ func TestNoInputs(t *testing.T) {
 		}
 		if s.Multiply(c, 3, in, w, 1, 3, false); !cmp.Equal(c, []float32{1, 0, 0, 4, 0, 0}) {
 			t.Errorf("nothing gives %v", c)
+		}
+	})
+}
+
+func TestProbes(t *testing.T) {
+	buffer := make([]byte, 3<<20+700)
+	eachSet(t, func(t *testing.T, s *Set) {
+		for a := range arithmetics {
+			if got := s.Peak(a, 2, time.Millisecond); !(got > 1e6) {
+				t.Errorf("the peak of arithmetic %d is %g", a, got)
+			}
+		}
+		if got := s.Bandwidth(buffer, 2, time.Millisecond); !(got > 1e6) {
+			t.Errorf("the bandwidth is %g", got)
 		}
 	})
 }

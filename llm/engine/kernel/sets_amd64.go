@@ -23,7 +23,7 @@ func assembled() []*Set {
 }
 
 func avx2() *Set {
-	f := family{lanes: 8, rows: 3, block: 640, dots: [dtypes][]func(t *tile){
+	f := family{lanes: 8, rows: 3, block: 1024, dots: [dtypes][]func(t *tile){
 		F32:  {dot256F32x1, dot256F32x2, dot256F32x3},
 		F16:  {dot256F16x1, dot256F16x2, dot256F16x3},
 		BF16: {dot256BF16x1, dot256BF16x2, dot256BF16x3},
@@ -42,7 +42,7 @@ func avx2() *Set {
 }
 
 func avx512() *Set {
-	f := family{lanes: 16, rows: 6, block: 640, dots: [dtypes][]func(t *tile){
+	f := family{lanes: 16, rows: 6, block: 1024, dots: [dtypes][]func(t *tile){
 		F32:  {dot512F32x1, dot512F32x2, dot512F32x3, dot512F32x4, dot512F32x5, dot512F32x6},
 		F16:  {dot512F16x1, dot512F16x2, dot512F16x3, dot512F16x4, dot512F16x5, dot512F16x6},
 		BF16: {dot512BF16x1, dot512BF16x2, dot512BF16x3, dot512BF16x4, dot512BF16x5, dot512BF16x6},
@@ -64,7 +64,7 @@ func avx512() *Set {
 func avx512bf16() *Set {
 	s := avx512()
 	s.name = "avx512bf16"
-	s.mul[BFloat16] = &family{pairs: true, lanes: 32, rows: 6, block: 1280, dots: [dtypes][]func(t *tile){
+	s.mul[BFloat16] = &family{pairs: true, lanes: 32, rows: 6, block: 2048, dots: [dtypes][]func(t *tile){
 		BF16: {dot512Pairsx1, dot512Pairsx2, dot512Pairsx3, dot512Pairsx4, dot512Pairsx5, dot512Pairsx6},
 	}, lines: [dtypes][]func(t *tile){
 		BF16: {line512Pairsx1, line512Pairsx2, line512Pairsx3, line512Pairsx4},

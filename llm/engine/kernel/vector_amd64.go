@@ -12,7 +12,7 @@ type assembly struct {
 	expStore      func(p unsafe.Pointer, n int, shift float32) float32
 	expSum        func(p unsafe.Pointer, n int, shift float32) float32
 	keys          func(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
-	values        func(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)
+	values        func(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, s float32)
 }
 
 var (

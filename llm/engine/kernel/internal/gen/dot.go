@@ -6,7 +6,8 @@ import "fmt"
 const (
 	tileC, tileLDC, tileX, tileW, tileLDW = 0, 8, 16, 24, 32
 	tileN, tileWhole, tileRem, tileAdd    = 40, 48, 56, 64
-	tileAhead, tilePart, tileParts        = 72, 80, 88
+	tileAhead, tilePace                   = 72, 80
+	tilePart, tileParts                   = 88, 96
 )
 
 // kind says how weights are stored and multiplied.
@@ -30,7 +31,8 @@ const outs = 4
 //
 //	AX  X of the tile      SI  running through it
 //	DX  rows of W left     R10…R13  ends of 4 of them   BX  their distance   CX  bytes to the ends, negative
-//	R8  C                  R9  distance of its rows, once they are stored     DI  the arguments    R15  what to prefetch
+//	R8  C                  R9  distance of its rows, once they are stored, before that to calculate with
+//	DI  the arguments      R15 what to prefetch
 type dot struct {
 	*file
 	kind kind
@@ -68,7 +70,7 @@ func (f *file) dot(w width, k kind, rows int) {
 	}
 	d.step(false)
 	f.op("ADDQ", imm(rows*int(w)), "SI")
-	f.op("ADDQ", imm(outs*d.stepBytes()), "R15")
+	f.op("ADDQ", mem(tilePace, "DI"), "R15")
 	f.op("ADDQ", imm(d.stepBytes()), "CX")
 	f.op("JNZ", "step")
 	f.label("tail")
@@ -167,7 +169,8 @@ func (d *dot) multiply(sum, x, w int) {
 	d.op("VFMADD231PS", z(w), z(x), z(sum))
 }
 
-// load512 loads a vector of row j of W, some steps ahead of CX, into Z(24+j). Masked loads touch no memory beyond the row.
+// load512 loads a vector of row j of W, some steps ahead of CX, into Z(24+j). Masked loads touch no memory beyond the
+// row.
 func (d *dot) load512(j, step int, tail bool) {
 	from := []any{mem(step*d.stepBytes(), d.row(j), "CX*1")}
 	suffix := ""
@@ -189,8 +192,8 @@ func (d *dot) load512(j, step int, tail bool) {
 	}
 }
 
-// load256 loads a vector of row j of W, some steps ahead of CX, into Y15. Of 16-bit weights the tail is cut from the last 8 of the row, which
-// the caller has made sure there are: AVX2 has no masked load of them.
+// load256 loads a vector of row j of W, some steps ahead of CX, into Y15. Of 16-bit weights the tail is cut from the last
+// 8 of the row, which the caller has made sure there are: AVX2 has no masked load of them.
 func (d *dot) load256(j, step int, tail bool) {
 	from := mem(step*d.stepBytes(), d.row(j), "CX*1")
 	half := from

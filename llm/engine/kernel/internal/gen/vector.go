@@ -12,7 +12,7 @@ type vector struct {
 	w width
 }
 
-// Registers for all vector kernels: K1 or maskRegister selects the rest. Constants come from the top downwards.
+// Registers for all vector kernels: K1 or maskRegister selects the rest.
 const maskRegister = 15
 
 func (v *vector) lanes() int { return int(v.w) / 4 }
@@ -25,7 +25,7 @@ func (v *vector) name(s string) string {
 	return s + "256"
 }
 
-// constant numbers, as float32 but for the last one.
+// Where numbers begin: float32, but for the last one.
 const (
 	expLow = iota * 4
 	expHigh
