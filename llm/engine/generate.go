@@ -3,55 +3,140 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
+	"slices"
 )
 
-// Generate continues prompt with the most likely token each time, of equal ones the lowest id, up to maxNew tokens. It
-// ends before a token for which stop is true; a nil stop never is. It returns the new tokens. Where the model's
-// positions run out first, they come with an error that wraps ErrTooLong. The tokens are those that the argmax of
-// Logits gives step by step.
-func (m *Model) Generate(ctx context.Context, prompt []int, maxNew int, stop func(id int) bool) ([]int, error) {
-	if err := m.check(prompt); err != nil {
-		return nil, err
+// Generate continues all prompts in one batch. At each step next is called, for i in ascending order and never
+// concurrently, with the logits (vocab) after the last token of sequence i; they are valid, and not to be changed,
+// during the call. It returns the token to append and whether the sequence goes on. Generate ends when none does.
+//
+// What all prompts begin with is computed once. The logits are those of LogitsLast, to the bit. An error that comes
+// from one sequence names it and ends all of them: it wraps ErrTooLong where the model's positions run out, ErrNotFinite
+// where logits aren't finite.
+func (m *Model) Generate(ctx context.Context, prompts [][]int, next func(i int, logits []float32) (id int, more bool)) error {
+	active := make([]*continuation, len(prompts))
+	for i, prompt := range prompts {
+		if err := m.check(prompt); err != nil {
+			return fmt.Errorf("sequence %d: %w", i, err)
+		}
+		active[i] = &continuation{index: i, fresh: prompt, segment: &segment{}}
 	}
 	s := m.scratch.Get().(*scratch)
 	defer m.scratch.Put(s)
-	seg := &segment{}
-	var out []int
-	next := prompt
-	for len(out) < maxNew {
-		if seg.past+len(next) > m.config.MaxPositions {
-			return out, fmt.Errorf("%d tokens, max_position_embeddings is %d: %w", seg.past+len(next), m.config.MaxPositions, ErrTooLong)
-		}
-		m.grow(seg, seg.past+len(next), 0)
-		id, err := m.step(ctx, seg, next, s)
-		if err != nil {
-			return out, err
-		}
-		if stop != nil && stop(id) {
-			break
-		}
-		out = append(out, id)
-		next = []int{id}
+	if err := m.share(ctx, active, s); err != nil {
+		return err
 	}
-	return out, nil
+	for len(active) > 0 {
+		going, err := m.step(ctx, active, s, next)
+		if err != nil {
+			return err
+		}
+		active = going
+	}
+	return nil
 }
 
-// step appends tokens to a cached sequence and returns the argmax after them.
-func (m *Model) step(ctx context.Context, seg *segment, ids []int, s *scratch) (int, error) {
-	seg.row, seg.n, seg.start = 0, len(ids), seg.past
-	b := &batch{ids: ids, segments: []*segment{seg}, need: []int{len(ids) - 1}, threads: runtime.GOMAXPROCS(0)}
+// Greedy continues prompt with the most likely token each time, of equal ones the lowest id, up to maxNew tokens. It
+// ends before a token for which stop is true; a nil stop never is. It returns the new tokens. Where the model's
+// positions run out first, they come with an error that wraps ErrTooLong. The tokens are those that the argmax of
+// Logits gives step by step.
+func (m *Model) Greedy(ctx context.Context, prompt []int, maxNew int, stop func(id int) bool) ([]int, error) {
+	if maxNew < 1 {
+		return nil, m.check(prompt)
+	}
+	var out []int
+	err := m.Generate(ctx, [][]int{prompt}, func(_ int, logits []float32) (int, bool) {
+		id := max(0, slices.Index(logits, m.k.Max(logits)))
+		if stop != nil && stop(id) {
+			return id, false
+		}
+		out = append(out, id)
+		return id, len(out) < maxNew
+	})
+	return out, err
+}
+
+// continuation is one of the sequences that Generate works on.
+type continuation struct {
+	index   int   // of the prompt
+	fresh   []int // tokens that the cache lacks
+	segment *segment
+}
+
+// share computes what all sequences begin with, once, and leaves each at least one token.
+func (m *Model) share(ctx context.Context, active []*continuation, s *scratch) error {
+	if len(active) < 2 {
+		return nil
+	}
+	shared := active[0].fresh
+	for _, c := range active {
+		shared = shared[:min(commonPrefix(shared, c.fresh), len(c.fresh)-1)]
+	}
+	if len(shared) == 0 {
+		return nil
+	}
+	prefix := &segment{}
+	m.grow(prefix, len(shared), 0)
+	for at := 0; at < len(shared); at += batchRows {
+		prefix.n, prefix.start = min(batchRows, len(shared)-at), at
+		b := &batch{
+			ids: shared[at : at+prefix.n], segments: []*segment{prefix}, need: []int{}, threads: runtime.GOMAXPROCS(0),
+		}
+		if _, err := m.forward(ctx, b, s); err != nil {
+			return err
+		}
+		prefix.past += prefix.n
+	}
+	prefix.n = 0
+	for _, c := range active {
+		c.fresh, c.segment.parent = c.fresh[len(shared):], prefix
+	}
+	return nil
+}
+
+// step appends the fresh tokens of all sequences, asks for the next one of each, and returns the sequences that go on.
+func (m *Model) step(
+	ctx context.Context, active []*continuation, s *scratch, next func(int, []float32) (int, bool),
+) (going []*continuation, err error) {
+	b := &batch{threads: runtime.GOMAXPROCS(0)}
+	for _, c := range active {
+		seg := c.segment
+		behind := seg.parent.keys()
+		n := behind + seg.past + len(c.fresh)
+		if n > m.config.MaxPositions {
+			return nil, fmt.Errorf("sequence %d: %d tokens, max_position_embeddings is %d: %w", c.index, n, m.config.MaxPositions, ErrTooLong)
+		}
+		m.grow(seg, n-behind, 0)
+		seg.row, seg.n, seg.start = len(b.ids), len(c.fresh), behind+seg.past
+		b.ids = append(b.ids, c.fresh...)
+		b.segments = append(b.segments, seg)
+		b.need = append(b.need, len(b.ids)-1)
+	}
 	hidden, err := m.forward(ctx, b, s)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	seg.past += len(ids)
-	seg.n = 0
-	judged, err := m.judge(hidden, []int{-1}, &s.inputs, b.threads, true)
-	if err != nil {
-		return 0, err
+	logits := m.logits(hidden, s)
+	for i, c := range active {
+		c.segment.past += len(c.fresh)
+		c.segment.n = 0
+		row := logits[i*m.config.VocabSize : (i+1)*m.config.VocabSize]
+		if top := m.k.Max(row); math.IsInf(float64(top), 0) || math.IsNaN(m.k.SumExp(row, top)) {
+			return nil, fmt.Errorf("sequence %d: %w", c.index, ErrNotFinite)
+		}
+		id, more := next(c.index, row)
+		if !more {
+			continue
+		}
+		if err := m.checkIDs([]int{id}); err != nil {
+			return nil, fmt.Errorf("sequence %d: %w", c.index, err)
+		}
+		c.fresh = []int{id}
+		going = append(going, c)
 	}
-	return judged[0].argmax, nil
+	return going, nil
 }
 
 // grow makes room for n keys in a segment's cache, in all layers from one on.
@@ -66,7 +151,7 @@ func (m *Model) grow(seg *segment, n, from int) {
 	for i := from; i < len(m.layers); i++ {
 		fresh := kv{make([]float32, kn*room), make([]float32, kn*room)}
 		if old != nil {
-			for d := 0; d < kn; d++ {
+			for d := range kn {
 				copy(fresh.k[d*room:], old[i].k[d*seg.cap:d*seg.cap+seg.past])
 			}
 			copy(fresh.v, old[i].v[:seg.past*kn])
