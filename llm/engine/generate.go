@@ -25,17 +25,19 @@ func (m *Model) Generate(ctx context.Context, prompts [][]int, next func(i int, 
 	}
 	s := m.scratch.Get().(*scratch)
 	defer m.scratch.Put(s)
-	if err := m.share(ctx, active, s); err != nil {
-		return err
-	}
-	for len(active) > 0 {
-		going, err := m.step(ctx, active, s, next)
-		if err != nil {
+	return m.guarded(func() error {
+		if err := m.share(ctx, active, s); err != nil {
 			return err
 		}
-		active = going
-	}
-	return nil
+		for len(active) > 0 {
+			going, err := m.step(ctx, active, s, next)
+			if err != nil {
+				return err
+			}
+			active = going
+		}
+		return nil
+	})
 }
 
 // Greedy continues prompt with the most likely token each time, of equal ones the lowest id, up to maxNew tokens. It

@@ -39,11 +39,13 @@ func (m *Model) sequence(ids, need []int, observe func(int, []float32), use func
 		ids: ids, segments: []*segment{{n: len(ids)}}, need: need, threads: runtime.GOMAXPROCS(0), observe: observe,
 	}
 	m.addCaches(b, s)
-	hidden, err := m.forward(context.Background(), b, s)
-	if err != nil {
-		return err
-	}
-	return use(hidden, s)
+	return m.guarded(func() error {
+		hidden, err := m.forward(context.Background(), b, s)
+		if err != nil {
+			return err
+		}
+		return use(hidden, s)
+	})
 }
 
 // Hidden returns the hidden states after the final norm, (T, hidden).

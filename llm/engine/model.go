@@ -68,10 +68,16 @@ func New(c *llm.Checkpoint, options Options) (*Model, error) {
 	m := newModel(c.Config, kernel.Best(), options)
 	m.base = c
 	load := loader{tensor: c.Tensor, bytes: c.Bytes}
-	for _, t := range c.Config.TensorShapes() {
-		if err := m.set(t, &load); err != nil {
-			return nil, err
+	err := m.guarded(func() error {
+		for _, t := range c.Config.TensorShapes() {
+			if err := m.set(t, &load); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	m.tie()
 	return m, nil
@@ -104,12 +110,21 @@ func (m *Model) With(v *llm.Variant) (*Model, error) {
 	}
 	w.first = len(w.layers)
 	load := loader{tensor: v.Base.Tensor, weights: v.Weights}
-	for _, t := range root.config.TensorShapes() {
+	if err := w.guarded(func() error { return w.replace(changed, &load) }); err != nil {
+		return nil, err
+	}
+	w.tie()
+	return w, nil
+}
+
+// replace sets the changed tensors and notes the first layer with one.
+func (w *Model) replace(changed map[string]bool, load *loader) error {
+	for _, t := range w.config.TensorShapes() {
 		if !changed[t.Name] {
 			continue
 		}
-		if err := w.set(t, &load); err != nil {
-			return nil, err
+		if err := w.set(t, load); err != nil {
+			return err
 		}
 		if t.Module == llm.EmbedTokens {
 			w.first = 0
@@ -117,8 +132,7 @@ func (m *Model) With(v *llm.Variant) (*Model, error) {
 			w.first = min(w.first, t.Layer)
 		}
 	}
-	w.tie()
-	return w, nil
+	return nil
 }
 
 // Config returns the architecture of the model.

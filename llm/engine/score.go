@@ -118,7 +118,8 @@ func (run *scoring) chunks(ctx context.Context, s *stage, parent *segment) (*seg
 	defer run.m.scratch.Put(scratch)
 	for _, w := range s.chunks {
 		seg.row, seg.n, seg.start = 0, len(w.ids), seg.past
-		if err := run.work(ctx, w, []*segment{seg}, run.p.workers, scratch); err != nil {
+		err := run.m.guarded(func() error { return run.work(ctx, w, []*segment{seg}, run.p.workers, scratch) })
+		if err != nil {
 			return nil, err
 		}
 		seg.past += len(w.ids)
@@ -146,7 +147,10 @@ func (run *scoring) tasks(ctx context.Context, tasks []*work, parent *segment, c
 				if i >= len(tasks) || ctx.Err() != nil {
 					return
 				}
-				if err := run.work(ctx, tasks[i], tasks[i].segments(parent), threads, s); err != nil {
+				err := run.m.guarded(func() error {
+					return run.work(ctx, tasks[i], tasks[i].segments(parent), threads, s)
+				})
+				if err != nil {
 					cancel(err)
 					return
 				}

@@ -1,11 +1,13 @@
 package kernel
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
 
-// Parallel calls f for ranges that together are 0…n, in up to threads goroutines. Ranges begin at multiples of grain.
+// Parallel calls f for ranges that together are 0…n, in up to threads goroutines. Ranges begin at multiples of grain. A
+// panic in one of them, also one for a fault in mapped memory, goes on in the caller once all have ended.
 func Parallel(n, threads, grain int, f func(lo, hi int)) {
 	units := (n + grain - 1) / grain
 	threads = min(threads, units)
@@ -15,10 +17,17 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 	}
 	block := max(1, units/(threads*8)) * grain // small, so that no thread waits long for another
 	var next atomic.Int64
+	var failed atomic.Pointer[any]
 	var wait sync.WaitGroup
 	for range threads {
 		wait.Go(func() {
-			for {
+			debug.SetPanicOnFault(true) // of this goroutine, which ends here
+			defer func() {
+				if r := recover(); r != nil {
+					failed.Store(&r)
+				}
+			}()
+			for failed.Load() == nil {
 				lo := int(next.Add(int64(block))) - block
 				if lo >= n {
 					return
@@ -28,6 +37,9 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		})
 	}
 	wait.Wait()
+	if r := failed.Load(); r != nil {
+		panic(*r)
+	}
 }
 
 // MultiplyParallel is Multiply for all outputs, in up to threads goroutines.
