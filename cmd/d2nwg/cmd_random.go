@@ -40,7 +40,18 @@ func randomCommand() *cli.Command {
 // the first of any larger vocabulary, so that prompts can be scored.
 var shapes = map[string]func() llm.Config{
 	"llama-3.2-1b": llm.Llama32_1B,
+	"110m":         func() llm.Config { return storiesConfig(768, 2048, 12) },
+	"15m":          func() llm.Config { return storiesConfig(288, 768, 6) },
 	"tiny":         tinyConfig,
+}
+
+// storiesConfig is the shape of a small LLaMA trained on stories: all heads have keys of their own.
+func storiesConfig(hidden, intermediate, layers int) llm.Config {
+	return llm.Config{
+		VocabSize: 32000, HiddenSize: hidden, IntermediateSize: intermediate, Layers: layers, Heads: layers, KVHeads: layers,
+		HeadDim: hidden / layers, MaxPositions: 2048, RMSNormEps: 1e-5, RopeTheta: 10000, TieWordEmbeddings: true,
+		BOS: 1, EOS: []int{2},
+	}
 }
 
 // tinyConfig is a LLaMA of ten thousand parameters with the printable-ASCII vocabulary.

@@ -18,6 +18,7 @@ func commands() []*cli.Command {
 		textCommand(),
 		chatCommand(),
 		evalCommand(),
+		benchCommand(),
 		spectrumCommand(),
 		runsCommand(),
 		tasksCommand(),
