@@ -2,6 +2,7 @@ package eval
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -33,6 +34,9 @@ func (l letters) Encode(text string, _ bool) ([]int, error) {
 		ids = append(ids, int(c-'a'))
 	}
 	return ids, nil
+}
+func (l letters) EncodeOffsets(string, bool) (tokenizer.Encoding, error) {
+	return tokenizer.Encoding{}, errors.ErrUnsupported
 }
 func (l letters) Decode(ids []int, _ bool) string {
 	var b strings.Builder
@@ -92,7 +96,7 @@ func TestExactIsGreedyGeneration(t *testing.T) {
 			prompt := randomLetters(r, 1+r.IntN(4))
 			p, _ := NewEncoder(tok).Prompt(prompt)
 			const most = 8 // longer than any answer tried
-			written, err := m.Generate(context.Background(), p, most, func(id int) bool { return id == tok.end })
+			written, err := m.Greedy(context.Background(), p, most, func(id int) bool { return id == tok.end })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -85,7 +85,7 @@ func BenchmarkGenerate(b *testing.B) {
 	m := mustModel(b, checkpoint)
 	start := cpuSeconds(b)
 	for b.Loop() {
-		if _, err := m.Generate(context.Background(), []int{1, 2, 3, 4, 5, 6, 7, 8}, 64, nil); err != nil {
+		if _, err := m.Greedy(context.Background(), []int{1, 2, 3, 4, 5, 6, 7, 8}, 64, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -270,7 +270,7 @@ func TestRefusals(t *testing.T) {
 		"large target": func() error { _, err := m.Score(context.Background(), []Request{{[]int{1, 97}, 1}}, 1); return err },
 		"from 0":       func() error { _, err := m.Score(context.Background(), []Request{{[]int{1, 2}, 0}}, 1); return err },
 		"from beyond":  func() error { _, err := m.Score(context.Background(), []Request{{[]int{1, 2}, 3}}, 1); return err },
-		"no prompt":    func() error { _, err := m.Generate(context.Background(), nil, 1, nil); return err },
+		"no prompt":    func() error { _, err := m.Greedy(context.Background(), nil, 1, nil); return err },
 	} {
 		if f() == nil {
 			t.Errorf("%s isn't refused", name)

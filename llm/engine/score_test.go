@@ -168,14 +168,14 @@ func TestScoreStopsAndReports(t *testing.T) {
 		if _, err := broken.Score(context.Background(), reqs, 1); !errors.Is(err, ErrNotFinite) {
 			t.Errorf("NaN in %s gives %v", name, err)
 		}
-		if _, err := broken.Generate(context.Background(), []int{1, 2}, 3, nil); !errors.Is(err, ErrNotFinite) {
+		if _, err := broken.Greedy(context.Background(), []int{1, 2}, 3, nil); !errors.Is(err, ErrNotFinite) {
 			t.Errorf("NaN in %s generates with %v", name, err)
 		}
 	}
 }
 
-// Generate must give the argmax of Logits step by step.
-func TestGenerateIsArgmaxOfLogits(t *testing.T) {
+// Greedy must give the argmax of Logits step by step.
+func TestGreedyIsArgmaxOfLogits(t *testing.T) {
 	for name, c := range shapes() {
 		checkpoint, _ := randomModel(t, c, 11)
 		model := mustModel(t, checkpoint)
@@ -184,7 +184,7 @@ func TestGenerateIsArgmaxOfLogits(t *testing.T) {
 			random := rand.New(rand.NewPCG(2, uint64(i)))
 			for range 4 {
 				prompt := randomIDs(random, 1+random.IntN(30), c.VocabSize)
-				got, err := m.Generate(context.Background(), prompt, 40, nil)
+				got, err := m.Greedy(context.Background(), prompt, 40, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -201,10 +201,10 @@ func TestGenerateIsArgmaxOfLogits(t *testing.T) {
 	}
 }
 
-func TestGenerateEnds(t *testing.T) {
+func TestGreedyEnds(t *testing.T) {
 	checkpoint, _ := randomModel(t, shapes()["grouped"], 2)
 	m := mustModel(t, checkpoint)
-	free, err := m.Generate(context.Background(), []int{1, 5}, 20, nil)
+	free, err := m.Greedy(context.Background(), []int{1, 5}, 20, nil)
 	if err != nil || len(free) != 20 {
 		t.Fatalf("%v, %v", free, err)
 	}
@@ -216,18 +216,18 @@ func TestGenerateEnds(t *testing.T) {
 			break
 		}
 	}
-	got, err := m.Generate(context.Background(), []int{1, 5}, 20, func(id int) bool { return id == stop })
+	got, err := m.Greedy(context.Background(), []int{1, 5}, 20, func(id int) bool { return id == stop })
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("stopping at %d gives %v, %v, want %v", stop, got, err, want)
 	}
 	positions := m.Config().MaxPositions
-	got, err = m.Generate(context.Background(), make([]int, positions-2), 20, nil)
+	got, err = m.Greedy(context.Background(), make([]int, positions-2), 20, nil)
 	if !errors.Is(err, ErrTooLong) || len(got) != 3 { // the last token needs no position
 		t.Errorf("at the end of the positions: %d tokens, %v", len(got), err)
 	}
 	stopped, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := m.Generate(stopped, []int{1}, 5, nil); !errors.Is(err, context.Canceled) {
+	if _, err := m.Greedy(stopped, []int{1}, 5, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context gives %v", err)
 	}
 }
