@@ -117,6 +117,7 @@ type work struct {
 	ids     []int32
 	kept    []float32 // their scores
 	weights []float64 // their probabilities times a constant; 1 for the largest
+	near    []weighed // scores that may be a boundary
 }
 
 var works = sync.Pool{New: func() any { return new(work) }}
@@ -125,13 +126,13 @@ var works = sync.Pool{New: func() any { return new(work) }}
 func (s *Sampler) candidates(w *work, scores []float32, top float32) {
 	o := s.options
 	w.ids, w.kept, w.weights = w.ids[:0], w.kept[:0], w.weights[:0]
-	first := uint32(0)
+	lowest := float32(math.Inf(-1))
 	if o.TopK > 0 && o.TopK < len(scores) {
-		first, _ = boundary(scores, nil, float64(o.TopK))
+		lowest, _ = w.boundary(scores, nil, float64(o.TopK))
 	}
 	sum := 0.0
 	for id, x := range scores {
-		if rank(x) < first {
+		if x < lowest {
 			continue
 		}
 		// A weight that underflows to 0 can't be drawn, nor does it count for top-p.
@@ -151,18 +152,18 @@ func (s *Sampler) candidates(w *work, scores []float32, top float32) {
 // nucleus keeps the fewest tokens, by falling score, that weigh at least target, and at least one. Of equal scores the
 // highest ids are kept, since the reference sorts ascending and cuts off the front.
 func (w *work) nucleus(target float64) {
-	last, above := boundary(w.kept, w.weights, target)
+	last, above := w.boundary(w.kept, w.weights, target)
 	ties, weight := 0, 0.0
 	for i, x := range w.kept {
-		if rank(x) == last {
+		if x == last {
 			ties++
 			weight = w.weights[i]
 		}
 	}
 	spare := ties - int(min(max(math.Ceil((target-above)/weight), 1), float64(ties)))
 	w.filter(func(i int) bool {
-		if r := rank(w.kept[i]); r != last {
-			return r > last
+		if x := w.kept[i]; x != last {
+			return x > last
 		}
 		spare--
 		return spare < 0

@@ -342,8 +342,8 @@ func TestBoundary(t *testing.T) {
 				more++
 			}
 		}
-		if last, above := boundary(scores, nil, float64(k)); last != rank(kth) || above != more {
-			rt.Fatalf("boundary %d of %v is %x above %v, want %x above %v", k, scores, last, above, rank(kth), more)
+		if last, above := new(work).boundary(scores, nil, float64(k)); last != kth || above != more {
+			rt.Fatalf("boundary %d of %v is %v below %v, want %v below %v", k, scores, last, above, kth, more)
 		}
 	})
 }
