@@ -136,22 +136,18 @@ func runTextChat(ctx context.Context, s *session) error {
 	if _, err := s.args(); err != nil {
 		return err
 	}
-	now := time.Now()
-	if date := s.String("date"); date != "" {
-		var err error
-		if now, err = time.Parse(time.DateOnly, date); err != nil {
-			return usagef("--date %q isn't a date such as 2024-07-26", date)
-		}
+	now, err := templateDate(s)
+	if err != nil {
+		return err
 	}
 	var folder *chat.Template
 	if dir := s.String("tokenizer"); dir != "" {
-		var err error
 		if folder, err = chat.Open(dir); err != nil {
 			return err
 		}
 	}
 	refused, total := 0, 0
-	err := s.answerLines(ctx, func(line []byte) (any, error) {
+	err = s.answerLines(ctx, func(line []byte) (any, error) {
 		text, err := renderLine(folder, line, now)
 		if errors.Is(err, errNotChat) {
 			return nil, err
@@ -167,6 +163,19 @@ func runTextChat(ctx context.Context, s *session) error {
 		err = fmt.Errorf("%d of %d conversations were refused by their template: %w", refused, total, errPartial)
 	}
 	return err
+}
+
+// templateDate reads --date.
+func templateDate(s *session) (time.Time, error) {
+	date := s.String("date")
+	if date == "" {
+		return time.Now(), nil
+	}
+	now, err := time.Parse(time.DateOnly, date)
+	if err != nil {
+		return now, usagef("--date %q isn't a date such as 2024-07-26", date)
+	}
+	return now, nil
 }
 
 var errNotChat = errors.New(`not an object {"messages":[…]} or {"template":"…","data":{…}}`)

@@ -16,6 +16,7 @@ func commands() []*cli.Command {
 		inspectCommand(),
 		logitsCommand(),
 		textCommand(),
+		chatCommand(),
 		evalCommand(),
 		spectrumCommand(),
 		runsCommand(),

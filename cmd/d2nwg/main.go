@@ -9,8 +9,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -19,16 +17,10 @@ func main() {
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run executes one command line and returns the exit code. The first SIGINT or SIGTERM cancels the
-// context every command works under, so that journals and temporary files are closed in order; a
-// second one ends the process at once.
+// run executes one command line and returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := withSignals(context.Background())
 	defer stop()
-	go func() {
-		<-ctx.Done()
-		stop()
-	}()
 
 	err := execute(ctx, args, stdin, stdout, stderr)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {

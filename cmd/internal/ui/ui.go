@@ -47,7 +47,7 @@ func New(o Options) *UI {
 	switch {
 	case o.Quiet:
 		u.Mode = ModeNone
-	case isTerminal(o.Err):
+	case IsTerminal(o.Err):
 		u.Mode = ModeBars
 	case o.Progress && o.JSON:
 		u.Mode = ModeEvents
@@ -109,9 +109,9 @@ func (u *UI) writeErr(s string) {
 	io.WriteString(u.Err, s)
 }
 
-// isTerminal tells whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// IsTerminal tells whether a reader or a writer is a terminal.
+func IsTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && cwriter.IsTerminal(int(f.Fd()))
 }
 
