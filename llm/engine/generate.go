@@ -12,7 +12,9 @@ import (
 //
 // The logits are those of LogitsLast, to the bit. An error that comes from one sequence names it and ends all of them:
 // it wraps ErrTooLong where the model's positions run out, ErrNotFinite where logits aren't finite.
-func (m *Model) Generate(ctx context.Context, prompts [][]int, next func(i int, logits []float32) (id int, more bool)) error {
+func (m *Model) Generate(
+	ctx context.Context, prompts [][]int, next func(i int, logits []float32) (id int, more bool),
+) error {
 	active := make([]*continuation, len(prompts))
 	for i, prompt := range prompts {
 		if err := m.check(prompt); err != nil {
@@ -67,7 +69,8 @@ func (m *Model) step(
 	for _, c := range active {
 		seg, n := c.segment, c.segment.past+len(c.fresh)
 		if n > m.config.MaxPositions {
-			return nil, fmt.Errorf("sequence %d: %d tokens, max_position_embeddings is %d: %w", c.index, n, m.config.MaxPositions, ErrTooLong)
+			return nil, fmt.Errorf("sequence %d: %d tokens, max_position_embeddings is %d: %w",
+				c.index, n, m.config.MaxPositions, ErrTooLong)
 		}
 		m.grow(seg, n)
 		seg.row, seg.n, seg.start = len(b.ids), len(c.fresh), seg.past
