@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -34,9 +33,6 @@ func (l letters) Encode(text string, _ bool) ([]int, error) {
 		ids = append(ids, int(c-'a'))
 	}
 	return ids, nil
-}
-func (l letters) EncodeOffsets(string, bool) (tokenizer.Encoding, error) {
-	return tokenizer.Encoding{}, errors.ErrUnsupported
 }
 func (l letters) Decode(ids []int, _ bool) string {
 	var b strings.Builder

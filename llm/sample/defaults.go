@@ -59,8 +59,11 @@ func ReadDefaults(dir string, config llm.Config) (Defaults, error) {
 
 func parseDefaults(data []byte, config llm.Config) (Defaults, error) {
 	var s settings
-	if err := json.Unmarshal(data, &s.fields); err != nil || s.fields == nil {
-		return Defaults{}, errors.Join(errors.New("not a JSON object"), err)
+	if err := json.Unmarshal(data, &s.fields); err != nil {
+		return Defaults{}, fmt.Errorf("not a JSON object: %w", err)
+	}
+	if s.fields == nil {
+		return Defaults{}, errors.New("not a JSON object")
 	}
 	d := Defaults{Options: Off(), EOS: config.EOS}
 	d.Options.TopK = 50
