@@ -20,7 +20,10 @@ import (
 )
 
 // letters is a tokenizer of single letters: 'a' is id 0, 'b' id 1 and so on; the last ids begin and end.
-type letters struct{ size, begin, end int }
+type letters struct {
+	tokenizer.Tokenizer // nil: what eval doesn't call
+	size, begin, end    int
+}
 
 func (l letters) Encode(text string, _ bool) ([]int, error) {
 	ids := []int{}

@@ -84,7 +84,8 @@ func openTalker(s *session, dir string) (*talker, func(), error) {
 		return nil, nil, err
 	}
 	if len(defaults.Ignored) > 0 {
-		s.UI.Warnf("settings of %s/%s that d2nwg doesn't follow: %s", dir, sample.DefaultsName, strings.Join(defaults.Ignored, ", "))
+		names := strings.Join(defaults.Ignored, ", ")
+		s.UI.Warnf("settings of %s/%s that d2nwg doesn't follow: %s", dir, sample.DefaultsName, names)
 	}
 	if t.template == nil && !s.Bool("raw") {
 		s.UI.Notef("%s has no chat template: texts are continued as they stand", dir)

@@ -90,8 +90,11 @@ func runTextEncode(ctx context.Context, s *session) error {
 		var in struct {
 			Text *string `json:"text"`
 		}
-		if err := json.Unmarshal(line, &in); err != nil || in.Text == nil {
-			return nil, errors.Join(errors.New(`not an object {"text":"…"}`), err)
+		if err := json.Unmarshal(line, &in); err != nil {
+			return nil, fmt.Errorf(`not an object {"text":"…"}: %w`, err)
+		}
+		if in.Text == nil {
+			return nil, errors.New(`not an object {"text":"…"}`)
 		}
 		e, err := tok.EncodeOffsets(*in.Text, s.Bool("special"))
 		if err != nil {
@@ -116,8 +119,11 @@ func runTextDecode(ctx context.Context, s *session) error {
 		var in struct {
 			IDs *[]int `json:"ids"`
 		}
-		if err := json.Unmarshal(line, &in); err != nil || in.IDs == nil {
-			return nil, errors.Join(errors.New(`not an object {"ids":[…]}`), err)
+		if err := json.Unmarshal(line, &in); err != nil {
+			return nil, fmt.Errorf(`not an object {"ids":[…]}: %w`, err)
+		}
+		if in.IDs == nil {
+			return nil, errors.New(`not an object {"ids":[…]}`)
 		}
 		return struct {
 			Text string `json:"text"`

@@ -91,17 +91,19 @@ func TestGenerateFails(t *testing.T) {
 	most := m.Config().MaxPositions
 	on := func(int, []float32) (int, bool) { return 1, true }
 	never := func(int, []float32) (int, bool) { t.Error("next is called all the same"); return 0, false }
-	if err := m.Generate(context.Background(), [][]int{{1}, {}}, never); err == nil || !strings.Contains(err.Error(), "sequence 1") {
+	err := m.Generate(context.Background(), [][]int{{1}, {}}, never)
+	if err == nil || !strings.Contains(err.Error(), "sequence 1") {
 		t.Errorf("an empty prompt gives %v", err)
 	}
 	if err := m.Generate(context.Background(), [][]int{{1}, make([]int, most+1)}, never); !errors.Is(err, ErrTooLong) {
 		t.Errorf("a long prompt gives %v", err)
 	}
-	if err := m.Generate(context.Background(), [][]int{{1, 2}, make([]int, most-2)}, on); !errors.Is(err, ErrTooLong) ||
-		!strings.Contains(err.Error(), "sequence 1") {
+	err = m.Generate(context.Background(), [][]int{{1, 2}, make([]int, most-2)}, on)
+	if !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), "sequence 1") {
 		t.Errorf("at the end of the positions: %v", err)
 	}
-	err := m.Generate(context.Background(), [][]int{{1}}, func(int, []float32) (int, bool) { return m.Config().VocabSize, true })
+	beyond := func(int, []float32) (int, bool) { return m.Config().VocabSize, true }
+	err = m.Generate(context.Background(), [][]int{{1}}, beyond)
 	if err == nil {
 		t.Error("a token outside the vocabulary is taken")
 	}

@@ -59,8 +59,11 @@ func ReadDefaults(dir string, config llm.Config) (Defaults, error) {
 
 func parseDefaults(data []byte, config llm.Config) (Defaults, error) {
 	var s settings
-	if err := json.Unmarshal(data, &s.fields); err != nil || s.fields == nil {
-		return Defaults{}, errors.Join(errors.New("not a JSON object"), err)
+	if err := json.Unmarshal(data, &s.fields); err != nil {
+		return Defaults{}, fmt.Errorf("not a JSON object: %w", err)
+	}
+	if s.fields == nil {
+		return Defaults{}, errors.New("not a JSON object")
 	}
 	d := Defaults{Options: Off(), EOS: config.EOS}
 	d.Options.TopK = 50
@@ -125,11 +128,11 @@ func readList[T any](s *settings, key, want string, dst *[]T) {
 // foreign lists settings that change what transformers generates, with the value that changes nothing ("": absent or
 // null).
 var foreign = map[string]string{
-	"num_beams": "1", "num_beam_groups": "1", "penalty_alpha": "0", "typical_p": "1", "epsilon_cutoff": "0", "eta_cutoff": "0",
-	"top_h": "", "no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1", "encoder_no_repeat_ngram_size": "0",
+	"num_beams": "1", "num_beam_groups": "1", "penalty_alpha": "0", "typical_p": "1", "epsilon_cutoff": "0",
+	"eta_cutoff": "0", "top_h": "", "no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1", "encoder_no_repeat_ngram_size": "0",
 	"min_length": "0", "min_new_tokens": "0", "bad_words_ids": "", "force_words_ids": "", "forced_bos_token_id": "",
-	"forced_eos_token_id": "", "suppress_tokens": "", "begin_suppress_tokens": "", "sequence_bias": "", "guidance_scale": "1",
-	"exponential_decay_length_penalty": "", "watermarking_config": "", "dola_layers": "", "constraints": "",
+	"forced_eos_token_id": "", "suppress_tokens": "", "begin_suppress_tokens": "", "sequence_bias": "",
+	"guidance_scale": "1", "exponential_decay_length_penalty": "", "watermarking_config": "", "dola_layers": "", "constraints": "",
 }
 
 func (s *settings) ignored() []string {

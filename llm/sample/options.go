@@ -14,11 +14,11 @@ import (
 
 // Options say how the next token is chosen. Off returns the settings that change nothing.
 type Options struct {
-	Temperature       float64 // logits are divided by it; 0: the most likely token is taken, of equal ones the lowest id
+	Temperature       float64 // logits are divided by it; 0: the most likely token, of equal ones the lowest id
 	TopK              int     // draw from the k largest logits, and from those equal to the last of them; 0: from all
-	TopP              float64 // draw from the fewest tokens, the likeliest first, whose probabilities add up to p; 1: from all
+	TopP              float64 // draw from the fewest tokens whose probabilities add up to p; 1: from all
 	MinP              float64 // draw from tokens at least this many times as likely as the likeliest; 0: from all
-	RepetitionPenalty float64 // logits of tokens in the sequence are divided by it where positive, else multiplied; 1: none
+	RepetitionPenalty float64 // divides positive logits of tokens in the sequence, multiplies negative ones; 1: none
 	Seed              uint64
 }
 

@@ -46,7 +46,8 @@ type Answer struct {
 // has been handed over never changes and holds no part of a stop string. The answers don't depend on what else is in
 // the batch. With an error come the answers as far as they got.
 func Run(
-	ctx context.Context, m Model, tok tokenizer.Tokenizer, reqs []Request, o Options, e Ending, piece func(i int, text string),
+	ctx context.Context, m Model, tok tokenizer.Tokenizer, reqs []Request, o Options, e Ending,
+	piece func(i int, text string),
 ) ([]Answer, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

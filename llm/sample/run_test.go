@@ -111,7 +111,8 @@ func TestRunFails(t *testing.T) {
 	reqs := []Request{{Prompt: []int{1}}, {Prompt: []int{1}, Sequence: 1}}
 	greedy := Options{TopP: 1, RepetitionPenalty: 1}
 	got, err := Run(context.Background(), m, ascii, reqs, greedy, Ending{}, nil)
-	if !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), "sequence 0") || len(got) != 2 || got[1].Text[:4] != "defg" {
+	if !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), "sequence 0") ||
+		len(got) != 2 || got[1].Text[:4] != "defg" {
 		t.Errorf("NaN gives %+v, %v", got, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -153,7 +154,8 @@ func TestAnswersAreIndependentOfCompany(t *testing.T) {
 			reqs = append(reqs, Request{p, i})
 		}
 		o := Options{
-			Temperature: rapid.SampledFrom([]float64{0, 0.7, 1}).Draw(rt, "temperature"), TopK: rapid.IntRange(0, 20).Draw(rt, "k"), TopP: 0.95,
+			Temperature: rapid.SampledFrom([]float64{0, 0.7, 1}).Draw(rt, "temperature"),
+			TopK:        rapid.IntRange(0, 20).Draw(rt, "k"), TopP: 0.95,
 			RepetitionPenalty: 1.2, Seed: rapid.Uint64().Draw(rt, "seed"),
 		}
 		e := Ending{Tokens: []int{2, 300}, Strings: []string{"a", "zz"}, MaxNew: rapid.IntRange(0, 12).Draw(rt, "most")}

@@ -186,7 +186,8 @@ func TestTies(t *testing.T) {
 		{equal, Options{Temperature: 1, TopP: .5, RepetitionPenalty: 1}, []float64{0, 0, .5, .5}},
 		{equal, Options{Temperature: 1, TopP: 0, RepetitionPenalty: 1}, []float64{0, 0, 0, 1}},
 		{equal, Options{Temperature: 1, TopP: 1, MinP: 1, RepetitionPenalty: 1}, []float64{.25, .25, .25, .25}},
-		{[]float32{0, float32(math.Copysign(0, -1)), -1}, Options{Temperature: 1, TopK: 1, TopP: 1, RepetitionPenalty: 1}, []float64{.5, .5, 0}},
+		{[]float32{0, float32(math.Copysign(0, -1)), -1}, Options{Temperature: 1, TopK: 1, TopP: 1, RepetitionPenalty: 1},
+			[]float64{.5, .5, 0}},
 		{[]float32{3, 9, 9}, Options{Temperature: 1, TopK: 3, TopP: .6, RepetitionPenalty: 1}, []float64{0, .5, .5}},
 		{[]float32{7}, Options{Temperature: 9, TopK: 40, TopP: .2, MinP: .3, RepetitionPenalty: 2}, []float64{1}},
 		{[]float32{0, 4000, 0}, Options{Temperature: 1, TopP: .999, RepetitionPenalty: 1}, []float64{0, 1, 0}},
@@ -237,8 +238,8 @@ func TestNextFails(t *testing.T) {
 func TestCheck(t *testing.T) {
 	nan := math.NaN()
 	for _, change := range []func(o *Options){
-		func(o *Options) { o.Temperature = -1 }, func(o *Options) { o.Temperature = nan }, func(o *Options) { o.Temperature = inf },
-		func(o *Options) { o.Temperature = 1e-60 }, func(o *Options) { o.TopK = -1 }, func(o *Options) { o.TopP = -.1 },
+		func(o *Options) { o.Temperature = -1 }, func(o *Options) { o.Temperature = nan },
+		func(o *Options) { o.Temperature = inf }, func(o *Options) { o.Temperature = 1e-60 }, func(o *Options) { o.TopK = -1 }, func(o *Options) { o.TopP = -.1 },
 		func(o *Options) { o.TopP = 1.1 }, func(o *Options) { o.TopP = nan }, func(o *Options) { o.MinP = 2 },
 		func(o *Options) { o.RepetitionPenalty = 0 }, func(o *Options) { o.RepetitionPenalty = nan },
 	} {
@@ -332,7 +333,8 @@ func TestStreams(t *testing.T) {
 
 func TestBoundary(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		scores := rapid.SliceOfN(rapid.OneOf(rapid.Float32(), rapid.SampledFrom([]float32{0, -1, 1, 2, float32(-inf)})), 1, 80).Draw(rt, "scores")
+		score := rapid.OneOf(rapid.Float32(), rapid.SampledFrom([]float32{0, -1, 1, 2, float32(-inf)}))
+		scores := rapid.SliceOfN(score, 1, 80).Draw(rt, "scores")
 		rising := slices.Sorted(slices.Values(scores))
 		k := rapid.IntRange(1, len(scores)).Draw(rt, "k")
 		kth := rising[len(rising)-k]

@@ -52,7 +52,7 @@ func parseAdded(raw json.RawMessage, normalizers []normalizer, m *bpe) (addedTok
 			next++
 		}
 		if id >= maxID {
-			return a, fmt.Errorf("added token %q has the id %d, outside 0…%d", t.Content, id, maxID-1)
+			return a, fmt.Errorf("added token %.100q has the id %d, outside 0…%d", t.Content, id, maxID-1)
 		}
 		t.ID = id
 		a.byID[id], a.byContent[t.Content] = t, id
@@ -107,9 +107,15 @@ type trieNode struct {
 	token *addedToken // that ends here
 }
 
+// maxNodes bounds the memory of a matcher, a few hundred MB; Gemma's 6,000 tokens take 50,000 nodes.
+const maxNodes = 1 << 21
+
 func (m *matcher) add(pattern string, t addedToken) error {
 	if pattern == "" {
-		return fmt.Errorf("added token %q is empty once normalized", t.Content)
+		return fmt.Errorf("added token %.100q is empty once normalized", t.Content)
+	}
+	if len(m.nodes)+len(pattern) > maxNodes {
+		return fmt.Errorf("the added tokens are longer than %d bytes together", maxNodes)
 	}
 	if len(m.nodes) == 0 {
 		m.nodes = make([]trieNode, 1)
@@ -133,7 +139,7 @@ func (m *matcher) add(pattern string, t addedToken) error {
 		at = next
 	}
 	if other := m.nodes[at].token; other != nil {
-		return fmt.Errorf("the added tokens %q and %q are the same once normalized", other.Content, t.Content)
+		return fmt.Errorf("the added tokens %.100q and %.100q are the same once normalized", other.Content, t.Content)
 	}
 	m.nodes[at].token = &t
 	return nil
@@ -176,6 +182,7 @@ func (m *matcher) split(t text) []piece {
 	}
 	var pieces []piece
 	done, next := 0, 0 // text before done has been given out; the search goes on at next
+	spaces := match{-1, -1}
 	for {
 		start, stop, token := m.find(s, next)
 		if token == nil {
@@ -186,10 +193,16 @@ func (m *matcher) split(t text) []piece {
 			continue
 		}
 		if token.LStrip {
-			start = max(len(strings.TrimRightFunc(s[:start], isSpace)), done)
+			start = done + len(strings.TrimRightFunc(s[done:max(start, done)], isSpace))
 		}
 		if token.RStrip {
-			stop = len(s) - len(strings.TrimLeftFunc(s[stop:], isSpace))
+			if stop < spaces.start || stop > spaces.end {
+				spaces = match{stop, len(s) - len(strings.TrimLeftFunc(s[stop:], isSpace))}
+			}
+			stop = spaces.end
+		}
+		if start >= stop {
+			continue // the one before swallowed it; the reference leaves it out, too, or panics
 		}
 		if done < start {
 			pieces = append(pieces, piece{t.slice(done, start), -1})

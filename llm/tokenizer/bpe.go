@@ -88,18 +88,21 @@ func parseModel(raw json.RawMessage, byteLevel bool) (*bpe, error) {
 	if m.vocabulary, err = readVocabulary(f.vocab, byteLevel); err != nil {
 		return nil, fmt.Errorf("model BPE: %w", err)
 	}
+	lacksUnk := false
 	if f.UnkToken != nil {
 		id, ok := m.id(*f.UnkToken, byteLevel)
-		if !ok {
-			return nil, fmt.Errorf("model BPE: the vocab lacks the unk_token %q", *f.UnkToken)
+		if lacksUnk = !ok; ok {
+			m.unk = int32(id)
 		}
-		m.unk = int32(id)
 	}
 	m.index()
 	if m.pairs, err = readMerges(f.merges, m.vocabulary, byteLevel); err != nil {
 		return nil, fmt.Errorf("model BPE: %w", err)
 	}
 	m.joints = newJoints(m)
+	if lacksUnk && !m.allSingle() { // else no character is unknown
+		return nil, fmt.Errorf("model BPE: the vocab lacks the unk_token %.100q", *f.UnkToken)
+	}
 	return m, nil
 }
 

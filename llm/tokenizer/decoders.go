@@ -46,7 +46,7 @@ func parseDecoder(all []decoder, raw json.RawMessage) ([]decoder, error) {
 		return append(all, s.(metaspace)), nil
 	case "Strip":
 		if utf8.RuneCountInString(c.Content) != 1 || c.Start < 0 || c.Stop < 0 {
-			return nil, fmt.Errorf("the decoder Strip needs one character and counts of 0 or more, not %q, %d and %d",
+			return nil, fmt.Errorf("the decoder Strip needs one character and counts of 0 or more, not %.100q, %d and %d",
 				c.Content, c.Start, c.Stop)
 		}
 		return append(all, strip{c.Content, c.Start, c.Stop}), nil
@@ -174,11 +174,11 @@ type strip struct {
 
 func (s strip) decode(tokens []string) []string {
 	for i, t := range tokens {
-		for range s.start {
-			t = strings.TrimPrefix(t, s.content)
+		for n := s.start; n > 0 && strings.HasPrefix(t, s.content); n-- {
+			t = t[len(s.content):]
 		}
-		for range s.stop {
-			t = strings.TrimSuffix(t, s.content)
+		for n := s.stop; n > 0 && strings.HasSuffix(t, s.content); n-- {
+			t = t[:len(t)-len(s.content)]
 		}
 		tokens[i] = t
 	}

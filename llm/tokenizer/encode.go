@@ -57,7 +57,7 @@ func (e *encoder) addToken(p piece) {
 	e.ids = append(e.ids, p.id)
 	if e.offsets {
 		e.spans = append(e.spans, p.text.span())
-		if e.t.post.trim {
+		if len(e.t.post.trims) > 0 {
 			e.texts = append(e.texts, p.text.s)
 		}
 	}
@@ -167,7 +167,7 @@ func (e *encoder) addSymbols(t text, s []symbol) {
 		if e.offsets {
 			end := at + int(x.size)
 			e.spans = append(e.spans, t.slice(at, end).span())
-			if e.t.post.trim {
+			if len(e.t.post.trims) > 0 {
 				e.texts = append(e.texts, e.t.model.spelled(int(x.id), e.t.model.byteLevel))
 			}
 			at = end

@@ -128,6 +128,8 @@ func TestMalformed(t *testing.T) {
 		"bad escape":      `{"model":{"type":"BPE","vocab":{"\q":0},"merges":[]}}`,
 		"bad regex":       `{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false},"model":` + model + `}`,
 		"bad class":       `{"pre_tokenizer":{"type":"Split","pattern":{"Regex":"[a&&b]"},"behavior":"Isolated","invert":false},"model":` + model + `}`,
+		"long added":      `{"added_tokens":[{"content":"` + strings.Repeat("a", 50<<20) + `"}],"model":` + model + `}`,
+		"long name":       `{"decoder":{"type":"` + strings.Repeat("a", 50<<20) + `"},"model":` + model + `}`,
 		"junk":            string(junk),
 		"zeros":           string(make([]byte, 100<<20)),
 		"one string":      `{"model":"` + strings.Repeat("x", 100<<20) + `"}`,
@@ -148,6 +150,26 @@ func TestMalformed(t *testing.T) {
 	}
 	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "tokenizer.json") {
 		t.Errorf("the error %v doesn't name the file", err)
+	}
+}
+
+// Counts without bound take no more time than there is to strip.
+func TestStripOfManyCharacters(t *testing.T) {
+	tok := mustParse(t, small("null", `{"type":"Strip","content":"a","start":1000000000000,"stop":1000000000000}`,
+		`{"type":"BPE","vocab":{"aba":0},"merges":[]}`, ""))
+	if got := tok.Decode([]int{0}, false); got != "b" {
+		t.Errorf("stripped to %q", got)
+	}
+}
+
+// A token that strips white space may swallow others that strip, too; the reference has no answer to the last.
+func TestStrippedTokensMaySwallowOthers(t *testing.T) {
+	tok := mustParse(t, small("null", "null", `{"type":"BPE","vocab":{"x":0," ":1},"merges":[]}`,
+		`{"content":"<R>","rstrip":true},{"content":"\t","lstrip":true},{"content":"\n"}`))
+	for text, want := range map[string][]int{"<R>\tx": {2, 0}, "<R>\n x": {2, 4, 1, 0}, "<R> \t x": {2, 0}} {
+		if got := encode(t, tok, text, false); !cmp.Equal(got, want) {
+			t.Errorf("%q gives %v, want %v", text, got, want)
+		}
 	}
 }
 
@@ -211,6 +233,8 @@ func TestRegexTranslation(t *testing.T) {
 		{`[\P{L}]+`, "ab, 12!x", []string{", 12!"}},
 		{`[a\-z]+|[\]x-]`, "a-z]b", []string{"a-z", "]"}},
 		{`(?<=a)b|^c|d$`, "ab\ncd\nd", []string{"b", "c", "d", "d"}},
+		{`a{,2}b`, "aaab", []string{"aab"}},
+		{`(?i:[’']S)`, "’s", []string{"’s"}},
 		{`𐐀+`, "x𐐀𐐀", []string{"𐐀𐐀"}},
 		{"\\p{L}", "\U00010D4A", []string{"\U00010D4A"}}, // a letter since Unicode 16
 	}
@@ -228,7 +252,8 @@ func TestRegexTranslation(t *testing.T) {
 			t.Errorf("%s in %q finds %q, want %q", c.regex, c.text, got, c.want)
 		}
 	}
-	for _, bad := range []string{`\p{Greek}`, `[a[b]]`, `[a&&b]`, `(a`, `\X`, `(?<n>a)`, `[z-a]`, `a{`, `\`} {
+	for _, bad := range []string{`\p{Greek}`, `[a[b]]`, `[a&&b]`, `(a`, `\X`, `(?<n>a)`, `[z-a]`, `a{`, `\`,
+		`a{b}`, `a{2}?`, `(?i:ss)`, `(?i:é)`, `(?i:[a-c])`, `(?i:[é])`, `(?i:\p{Lu})`, strings.Repeat("a+", 5000)} {
 		if _, err := newRegex(bad); err == nil || !strings.Contains(err.Error(), "isn't supported") {
 			t.Errorf("%s: %v", bad, err)
 		}

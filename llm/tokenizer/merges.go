@@ -127,7 +127,7 @@ func (p *pairTable) addTokens(left, right string, v *vocabulary, byteLevel bool)
 	r, ok2 := v.id(right, byteLevel)
 	both, ok3 := v.id(left+right, byteLevel)
 	if !ok1 || !ok2 || !ok3 {
-		return fmt.Errorf("the vocab lacks a part or the result of merge %d, %q + %q", len(p.left), left, right)
+		return fmt.Errorf("the vocab lacks a part or the result of merge %d, %.100q + %.100q", len(p.left), left, right)
 	}
 	p.add(int32(l), int32(r), int32(both))
 	return nil

@@ -32,6 +32,17 @@ type component struct {
 	PrependScheme    string `json:"prepend_scheme"`
 	Split            *bool  `json:"split"`
 	IndividualDigits bool   `json:"individual_digits"`
+	Cls              named  `json:"cls"`
+	Sep              named  `json:"sep"`
+}
+
+// named is a token written as ["<s>", 1].
+type named struct{ id *int }
+
+func (n *named) UnmarshalJSON(data []byte) error {
+	var name *string
+	pair := [2]any{&name, &n.id}
+	return json.Unmarshal(data, &pair)
 }
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
@@ -62,7 +73,7 @@ func parseComponent(kind string, raw json.RawMessage) (component, error) {
 
 // unsupported names what this package doesn't know.
 func unsupported(kind, name string) error {
-	return fmt.Errorf("the %s %q isn't supported", kind, name)
+	return fmt.Errorf("the %s %.100q isn't supported", kind, name)
 }
 
 // flag is the value of a setting that may be left out.

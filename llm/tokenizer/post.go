@@ -11,9 +11,10 @@ import (
 // post is the line of post-processors: tokens put around those of the text, and offsets trimmed.
 type post struct {
 	before, after []int
-	templated     bool
-	trim          bool // offsets leave out the white space that tokens of a byte-level vocabulary begin and end with
-	prefixed      bool // but not the one space put before the text
+	framed        bool
+	// trims holds a value for each processor by which offsets leave out the white space that tokens of a byte-level
+	// vocabulary begin and end with: whether the one space put before the text is spared.
+	trims []bool
 }
 
 type template struct {
@@ -47,10 +48,13 @@ func (p *post) parse(raw json.RawMessage) error {
 		}
 		return nil
 	case "ByteLevel":
-		if flag(c.TrimOffsets, true) {
-			p.trim, p.prefixed = true, flag(c.AddPrefixSpace, true)
-		}
+		p.addTrim(c)
 		return nil
+	case "RobertaProcessing", "BertProcessing":
+		if c.Type == "RobertaProcessing" {
+			p.addTrim(c)
+		}
+		return p.frame(c.Cls.id, c.Sep.id)
 	case "TemplateProcessing":
 		var t template
 		if err := json.Unmarshal(raw, &t); err != nil {
@@ -61,11 +65,31 @@ func (p *post) parse(raw json.RawMessage) error {
 	return unsupported("post-processor", c.Type)
 }
 
-func (p *post) add(t template) error {
-	if p.templated {
-		return errors.New("two post-processors TemplateProcessing aren't supported")
+func (p *post) addTrim(c component) {
+	if flag(c.TrimOffsets, true) {
+		p.trims = append(p.trims, flag(c.AddPrefixSpace, true))
 	}
-	p.templated = true
+}
+
+// frame puts one token before the text and one after it.
+func (p *post) frame(before, after *int) error {
+	if before == nil || after == nil {
+		return errors.New("the post-processor lacks its cls or sep")
+	}
+	if p.framed {
+		return errFramed
+	}
+	p.framed, p.before, p.after = true, []int{*before}, []int{*after}
+	return nil
+}
+
+var errFramed = errors.New("two post-processors that add tokens aren't supported")
+
+func (p *post) add(t template) error {
+	if p.framed {
+		return errFramed
+	}
+	p.framed = true
 	text := false
 	for _, part := range t.Single {
 		switch {
@@ -74,7 +98,7 @@ func (p *post) add(t template) error {
 		case part.SpecialToken != nil:
 			special, ok := t.SpecialTokens[part.SpecialToken.ID]
 			if !ok {
-				return fmt.Errorf("post-processor TemplateProcessing: special_tokens lacks %q", part.SpecialToken.ID)
+				return fmt.Errorf("post-processor TemplateProcessing: special_tokens lacks %.100q", part.SpecialToken.ID)
 			}
 			if text {
 				p.after = append(p.after, special.IDs...)
@@ -91,12 +115,13 @@ func (p *post) add(t template) error {
 	return nil
 }
 
-// trimmed takes the white space at both ends of a token off its offsets [start, end) in code points.
-func (p *post) trimmed(start, end int, token string, first bool) (int, int) {
+// trimmed takes the white space at both ends of a token off its offsets [start, end) in code points; with spare not a
+// single space at its start.
+func trimmed(start, end int, token string, spare bool) (int, int) {
 	lead := len(token) - len(strings.TrimLeftFunc(token, isSpaceChar))
 	leading := utf8.RuneCountInString(token[:lead])
 	trailing := utf8.RuneCountInString(token) - utf8.RuneCountInString(strings.TrimRightFunc(token, isSpaceChar))
-	if (first || start == 0) && p.prefixed && leading == 1 {
+	if spare && leading == 1 {
 		leading = 0
 	}
 	start = min(start+leading, end)

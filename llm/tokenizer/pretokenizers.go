@@ -70,6 +70,12 @@ func (p *preTokenizer) parse(raw json.RawMessage) error {
 			behavior = "Isolated"
 		}
 		return p.add(splitter{digits{}, behavior, false}, nil)
+	case "Punctuation":
+		behavior := c.Behavior
+		if behavior == "" {
+			behavior = "Isolated"
+		}
+		return p.add(newSplitter(c.Type, punctuation{}, behavior))
 	case "Metaspace":
 		return p.add(newMetaspace(c))
 	case "Split":
@@ -237,11 +243,19 @@ type splitter struct {
 
 var behaviors = []string{"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"}
 
-func newSplit(c component) (step, error) {
-	if !slices.Contains(behaviors, c.Behavior) {
-		return nil, fmt.Errorf("the pre-tokenizer Split with the behavior %q isn't supported", c.Behavior)
+func newSplitter(name string, f finder, behavior string) (splitter, error) {
+	if !slices.Contains(behaviors, behavior) {
+		return splitter{}, fmt.Errorf("the pre-tokenizer %s with the behavior %.100q isn't supported", name, behavior)
 	}
-	s := splitter{behavior: c.Behavior, invert: c.Invert}
+	return splitter{finder: f, behavior: behavior}, nil
+}
+
+func newSplit(c component) (step, error) {
+	s, err := newSplitter(c.Type, nil, c.Behavior)
+	if err != nil {
+		return nil, err
+	}
+	s.invert = c.Invert
 	switch {
 	case c.Pattern.String != nil && *c.Pattern.String != "":
 		s.finder = literal(*c.Pattern.String)
@@ -343,15 +357,15 @@ func newMetaspace(c component) (step, error) {
 	}
 	if c.AddPrefixSpace != nil && !*c.AddPrefixSpace {
 		if c.PrependScheme != "" && scheme != "never" {
-			return nil, fmt.Errorf("Metaspace has add_prefix_space false and prepend_scheme %q, which disagree", scheme)
+			return nil, fmt.Errorf("Metaspace has add_prefix_space false and prepend_scheme %.100q, which disagree", scheme)
 		}
 		scheme = "never"
 	}
 	if !slices.Contains([]string{"always", "first", "never"}, scheme) {
-		return nil, fmt.Errorf("Metaspace with the prepend_scheme %q isn't supported", scheme)
+		return nil, fmt.Errorf("Metaspace with the prepend_scheme %.100q isn't supported", scheme)
 	}
 	if utf8.RuneCountInString(c.Replacement) != 1 {
-		return nil, fmt.Errorf("Metaspace needs one character as replacement, not %q", c.Replacement)
+		return nil, fmt.Errorf("Metaspace needs one character as replacement, not %.100q", c.Replacement)
 	}
 	return metaspace{c.Replacement, scheme, flag(c.Split, true)}, nil
 }

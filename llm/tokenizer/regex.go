@@ -1,7 +1,9 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -15,14 +17,20 @@ type regex struct{ re *regexp2.Regexp }
 // match is a stretch of bytes that an expression found.
 type match struct{ start, end int }
 
+// maxRegex bounds the time that the translation takes; the longest in use have a tenth of it.
+const maxRegex = 4096
+
 func newRegex(source string) (*regex, error) {
 	t := translator{in: []rune(source)}
+	if len(t.in) > maxRegex {
+		return nil, fmt.Errorf("a regular expression of %d characters isn't supported", len(t.in))
+	}
 	if err := t.all(); err != nil {
-		return nil, fmt.Errorf("the regular expression %q isn't supported: %w", source, err)
+		return nil, fmt.Errorf("the regular expression %.100q isn't supported: %w", source, err)
 	}
 	re, err := regexp2.Compile(t.out.String(), regexp2.Multiline) // ^ and $ match at line breaks in Ruby's syntax
 	if err != nil {
-		return nil, fmt.Errorf("the regular expression %q isn't supported: %w", source, err)
+		return nil, fmt.Errorf("the regular expression %.100q isn't supported: %w", source, err)
 	}
 	return &regex{re}, nil
 }
@@ -100,6 +108,9 @@ func (t *translator) all() error {
 			t.set(set, negated)
 		default:
 			atom = t.out.Len()
+			if err := t.foldable(c); err != nil {
+				return err
+			}
 			t.at++
 			t.set(t.literal(c), false)
 		}
@@ -139,6 +150,9 @@ func (t *translator) open() error {
 	return nil
 }
 
+// repetition is a quantifier in braces.
+var repetition = regexp.MustCompile(`^\{([0-9]+(,[0-9]*)?|,[0-9]+)\}$`)
+
 // quantify translates a quantifier. One with + after it is possessive; after {n,m} it is a second quantifier in Ruby's
 // syntax.
 func (t *translator) quantify(atom int) error {
@@ -154,6 +168,11 @@ func (t *translator) quantify(atom int) error {
 	}
 	t.at++
 	quantifier := string(t.in[first:t.at])
+	reluctant := t.more() && t.in[t.at] == '?'
+	if braces && (!repetition.MatchString(quantifier) || reluctant && !strings.Contains(quantifier, ",")) {
+		return fmt.Errorf("unknown quantifier %s", quantifier)
+	}
+	quantifier = strings.Replace(quantifier, "{,", "{0,", 1) // regexp2 takes it for plain text without the 0
 	all := t.out.String()
 	before, body := all[:atom], all[atom:]
 	switch {
@@ -163,7 +182,7 @@ func (t *translator) quantify(atom int) error {
 		if braces {
 			body = "(?:" + all[atom:] + quantifier + ")+"
 		}
-	case t.more() && t.in[t.at] == '?':
+	case reluctant:
 		t.at++
 		body += quantifier + "?"
 	default:
@@ -171,6 +190,24 @@ func (t *translator) quantify(atom int) error {
 	}
 	t.out.Reset()
 	t.out.WriteString(before + body)
+	return nil
+}
+
+var errFold = errors.New("without regard to case only single ASCII letters are known")
+
+// foldable refuses the next character c where ignoring its case takes more than literal knows: another letter than
+// ASCII's, or two that match one character together, as ss does ß.
+func (t *translator) foldable(c rune) error {
+	if !t.folding() {
+		return nil
+	}
+	if c >= utf8.RuneSelf && classes().of(c)&(classP|classZ) == 0 {
+		return errFold
+	}
+	switch strings.ToLower(string(t.in[t.at-1 : t.at+1])) {
+	case "ss", "st", "ff", "fi", "fl":
+		return errFold
+	}
 	return nil
 }
 
@@ -207,6 +244,9 @@ func (t *translator) escape() (set []rune, negated bool, err error) {
 	t.at++
 	switch c {
 	case 'p', 'P':
+		if t.folding() {
+			return nil, false, errFold
+		}
 		name, err := t.braced()
 		if err != nil {
 			return nil, false, err
@@ -288,8 +328,14 @@ func (t *translator) class() error {
 			if err != nil || last < c {
 				return fmt.Errorf("a range in brackets runs backwards or lacks its end")
 			}
+			if t.folding() && last > '9' {
+				return errFold
+			}
 			set = append(set, c, last)
 			continue
+		}
+		if c >= utf8.RuneSelf && t.foldable(c) != nil {
+			return errFold
 		}
 		set = append(set, t.literal(c)...)
 	}

@@ -106,7 +106,11 @@ func (t text) prepended(prefix string) text {
 		}
 		b.put(string(r), at)
 	}
-	b.put(t.s[:first], first-1)
+	stands := first - 1
+	if prefix == "" {
+		stands = -1 // as in the reference, which looks at what is before the character
+	}
+	b.put(t.s[:first], stands)
 	b.keep(first, len(t.s))
 	return b.text()
 }

@@ -199,9 +199,12 @@ func (t *tokenizer) named(setting string, configs [][]byte, usual ...string) (in
 		if json.Unmarshal(raw, &token.Content) != nil && json.Unmarshal(raw, &token) != nil {
 			return -1, fmt.Errorf("tokenizer settings: %s is neither a text nor an object with content", setting)
 		}
+		if token.Content == "" {
+			continue // as the first LLaMA conversions write that they name none
+		}
 		id, ok := t.id(token.Content)
 		if !ok {
-			return -1, fmt.Errorf("tokenizer settings: %s is %q, which the vocabulary lacks", setting, token.Content)
+			return -1, fmt.Errorf("tokenizer settings: %s is %.100q, which the vocabulary lacks", setting, token.Content)
 		}
 		return id, nil
 	}
@@ -281,11 +284,10 @@ const maxText = 1 << 30
 // offsets fills in the offsets of the text's tokens.
 func (t *tokenizer) offsets(out []int, text string, e *encoder) {
 	characters(out, text, e.spans)
-	if !t.post.trim {
-		return
-	}
-	for i, token := range e.texts {
-		out[2*i], out[2*i+1] = t.post.trimmed(out[2*i], out[2*i+1], token, i == 0)
+	for _, prefixed := range t.post.trims {
+		for i, token := range e.texts {
+			out[2*i], out[2*i+1] = trimmed(out[2*i], out[2*i+1], token, prefixed && (i == 0 || out[2*i] == 0))
+		}
 	}
 }
 

@@ -244,8 +244,8 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	write("tokenizer.json", string(NewASCII()))
-	write("tokenizer_config.json", `{"bos_token": null, "eos_token": {"content": "~"}}`)
-	write("special_tokens_map.json", `{"bos_token": "</s>"}`)
+	write("tokenizer_config.json", `{"bos_token": "", "eos_token": {"content": "~"}}`)
+	write("special_tokens_map.json", `{"bos_token": "</s>", "eos_token": ""}`)
 	tok, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)

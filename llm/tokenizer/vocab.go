@@ -37,11 +37,11 @@ func readVocabulary(raw json.RawMessage, byteLevel bool) (*vocabulary, error) {
 
 func (v *vocabulary) add(token string, id int, byteLevel bool) error {
 	if id < 0 || id >= maxID {
-		return fmt.Errorf("token %q has the id %d, outside 0…%d", token, id, maxID-1)
+		return fmt.Errorf("token %.100q has the id %d, outside 0…%d", token, id, maxID-1)
 	}
 	v.grow(id)
 	if v.known[id] {
-		return fmt.Errorf("the tokens %q and %q share the id %d", v.tokens[id], token, id)
+		return fmt.Errorf("the tokens %.100q and %.100q share the id %d", v.tokens[id], token, id)
 	}
 	into := v.ids
 	if byteLevel {

@@ -18,6 +18,8 @@ const flags = [
   { content: "Straße", normalized: true }, { content: "é", normalized: true },
 ].map((t) => ({ id: 0, single_word: false, lstrip: false, rstrip: false, normalized: false, special: false, ...t }));
 
+const some = (t) => Object.entries(t.model.vocab)[9]; // a token and its id
+
 const added = (t) => { t.added_tokens = [...t.added_tokens, ...flags]; };
 
 // Each takes a copy of a tokenizer.json and changes it; onBytes: for byte-level vocabularies, else for the others.
@@ -38,6 +40,11 @@ export const variants = [
   { name: "contiguous", onBytes: true, change: (t) => { t.pre_tokenizer = line(split("\\p{P}", "Contiguous"), split(" ", "MergedWithNext"), bytes()); } },
   { name: "removed", onBytes: true, change: (t) => { t.pre_tokenizer = line(split("\\s+", "Removed"), bytes({ add_prefix_space: true })); } },
   { name: "inverted", onBytes: true, change: (t) => { t.pre_tokenizer = line({ ...split("\\p{L}+|\\p{Nd}+", "Removed"), invert: true }, bytes()); } },
+  { name: "falcon", onBytes: true, change: (t) => { t.pre_tokenizer = line({ type: "Punctuation", behavior: "Contiguous" }, bytes({ use_regex: true }), { type: "Digits", individual_digits: false }, split("[0-9][0-9][0-9]")); } },
+  { name: "roberta", onBytes: true, change: (t) => { t.post_processor = { type: "RobertaProcessing", cls: some(t), sep: some(t), trim_offsets: true, add_prefix_space: false }; t.model.unk_token = "none"; } },
+  { name: "trimmed twice", onBytes: true, change: (t) => { t.post_processor = { type: "Sequence", processors: [bytes(), { type: "BertProcessing", cls: some(t), sep: some(t) }, bytes()] }; } },
+  { name: "swallow", onBytes: true, change: (t) => { t.added_tokens = [...t.added_tokens, ...[["<R>", false, true], ["\t", true, true], ["\n", false, false], ["  ", false, true]].map(([content, lstrip, rstrip]) => ({ ...flags[0], content, lstrip, rstrip }))]; } },
+  { name: "vicuna", onBytes: false, change: (t) => { t.added_tokens = t.added_tokens.map((x) => ({ ...x, normalized: true })); } },
   { name: "gemma", onBytes: false, change: (t) => { t.normalizer = { type: "Replace", pattern: { String: " " }, content: "▁" }; t.pre_tokenizer = { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious", invert: false }; } },
   { name: "words", onBytes: false, change: (t) => { t.normalizer = null; t.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true }; t.decoder = t.pre_tokenizer; added(t); } },
   { name: "first", onBytes: false, change: (t) => { t.normalizer = { type: "Replace", pattern: { Regex: " {2,}" }, content: "▁▁" }; t.pre_tokenizer = { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: false }; added(t); } },
