@@ -31,6 +31,10 @@ func (l letters) Encode(text string, _ bool) ([]int, error) {
 	}
 	return ids, nil
 }
+func (l letters) EncodeOffsets(text string, special bool) (tokenizer.Encoding, error) {
+	ids, err := l.Encode(text, special)
+	return tokenizer.Encoding{IDs: ids}, err
+}
 func (l letters) Decode(ids []int, _ bool) string {
 	var b strings.Builder
 	for _, id := range ids {
@@ -228,7 +232,7 @@ func TestBrokenCandidateScoresWorst(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := s.Score(context.Background(), broken, stats.Test)
-	if err != nil || got.Items[0] != 0 || got.Tie[0] != worst {
+	if err != nil || got.Items[0] != 0 || got.Tie[0] != worst || !got.Broken {
 		t.Errorf("scores %+v, %v", got, err)
 	}
 }

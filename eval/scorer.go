@@ -106,16 +106,54 @@ func (s *Scorer) Hash(split stats.Split) string { return s.data.Hash(split) }
 func (s *Scorer) Data() *Dataset { return s.data }
 
 // Score scores a variant of the base on a split, item by item. A candidate whose logits are not finite gets the worst
-// score everywhere instead of an error.
+// score everywhere, and is called broken, instead of an error.
 func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (stats.Scores, error) {
-	prepare, ok := s.splits[split]
-	if !ok {
-		return stats.Scores{}, fmt.Errorf("there is no split %q", split)
-	}
-	t, err := prepare()
+	t, err := s.tokens(split)
 	if err != nil {
 		return stats.Scores{}, err
 	}
+	return s.score(ctx, v, t)
+}
+
+// ScoreItems scores a variant on some items of a split, in the order given. An item's score has the bits that Score
+// gives it, whatever is scored beside it. Broken is a candidate here whose logits are not finite on these items.
+func (s *Scorer) ScoreItems(ctx context.Context, v *llm.Variant, split stats.Split, items []int) (stats.Scores, error) {
+	t, err := s.tokens(split)
+	if err != nil {
+		return stats.Scores{}, err
+	}
+	if t, err = t.pick(items); err != nil {
+		return stats.Scores{}, fmt.Errorf("split %s: %w", split, err)
+	}
+	return s.score(ctx, v, t)
+}
+
+// tokens makes a split ready, once.
+func (s *Scorer) tokens(split stats.Split) (*tokens, error) {
+	prepare, ok := s.splits[split]
+	if !ok {
+		return nil, fmt.Errorf("there is no split %q", split)
+	}
+	return prepare()
+}
+
+// pick is some of the items as a split of their own.
+func (t *tokens) pick(items []int) (*tokens, error) {
+	out := &tokens{first: []int{0}}
+	for _, i := range items {
+		if i < 0 || i+1 >= len(t.first) {
+			return nil, fmt.Errorf("there is no item %d among %d", i, len(t.first)-1)
+		}
+		out.requests = append(out.requests, t.requests[t.first[i]:t.first[i+1]]...)
+		out.first = append(out.first, len(out.requests))
+		if t.bytes != nil {
+			out.bytes = append(out.bytes, t.bytes[i])
+		}
+	}
+	return out, nil
+}
+
+func (s *Scorer) score(ctx context.Context, v *llm.Variant, t *tokens) (stats.Scores, error) {
 	model, err := s.model.With(v)
 	if err != nil {
 		return stats.Scores{}, err
@@ -132,7 +170,7 @@ func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (
 // scores turns the engine's responses (nil = not finite) into one number an item.
 func (s *Scorer) scores(t *tokens, responses []engine.Response) stats.Scores {
 	n := len(t.first) - 1
-	out := stats.Scores{Items: make([]float64, n), Weights: t.bytes}
+	out := stats.Scores{Items: make([]float64, n), Weights: t.bytes, Broken: responses == nil}
 	if s.metric == Exact {
 		out.Tie = make([]float64, n)
 	}
