@@ -22,12 +22,34 @@ func mixedBag(base *llm.Checkpoint) Source {
 	})
 }
 
-// Races must find what scoring everything finds, for less, under the same rules for every source, and the report must
+// marginScore is a real-valued metric that falls with the distance from the goal.
+func marginScore(v *llm.Variant, hash uint64, split Split, item int) float64 {
+	distance, n := 0.0, 0.0
+	for _, name := range tinyNames {
+		t, _ := v.Base.Tensor(name)
+		b := v.LowRank[name].B
+		for i := range t.Shape[0] * 2 {
+			d := 1.0
+			if b != nil {
+				d -= float64(b[i])
+			}
+			distance, n = distance+d*d, n+1
+		}
+	}
+	return 8*uniform(7, split, item) - math.Sqrt(distance/n)*(1+uniform(8, split, item)) + uniform(hash, split, item)
+}
+
+// Races must find what scoring everything finds, for less than half, under the same rules for every source, and the report must
 // say what was spent.
 func TestRacesFindTheSameForLess(t *testing.T) {
+	t.Run("0/1", func(t *testing.T) { testRaces(t, plantedScore(1), 0.35) })
+	t.Run("margins", func(t *testing.T) { testRaces(t, marginScore, 0.35) })
+}
+
+func testRaces(t *testing.T, f func(*llm.Variant, uint64, Split, int) float64, most float64) {
 	base := tinyBase(t)
 	run := func(alpha float64) (*Report, int) {
-		scorer := &fakeScorer{items: 400, f: plantedScore(1)}
+		scorer := &fakeScorer{items: 400, f: f}
 		plan := testPlan(t, base, scorer)
 		plan.Budget = Budget{Proposals: 32, Scales: []float64{1}, Layers: 3, Tries: 2, Soup: 3}
 		plan.Sources, plan.RaceAlpha = []Source{mixedBag(base)}, alpha
@@ -41,16 +63,20 @@ func TestRacesFindTheSameForLess(t *testing.T) {
 		if s.Items != s.FullItems || s.FullItems != 400*full.Budget.Evaluations(len(tinyNames)) || s.Better != 0 {
 			t.Errorf("%s without races: %d items of %d, %d better", s.Name, s.Items, s.FullItems, s.Better)
 		}
-		if r.Winner != s.Winner || r.Select != s.Select || r.Evaluations != s.Evaluations || r.FullItems != s.FullItems {
-			t.Errorf("%s: %+v with races, %+v without", s.Name, r, s)
+		if r.Evaluations != s.Evaluations || r.FullItems != s.FullItems {
+			t.Errorf("%s: %d candidates with races, %d without", s.Name, r.Evaluations, s.Evaluations)
+		}
+		// A race promises its best only. Those that follow may come in another order, and with them what blends are made of.
+		if loss := s.Select.Mean - r.Select.Mean; r.Winner != s.Winner && (s.Kind == Generator || loss > 0.01) {
+			t.Errorf("%s: the winner has %g on select, without races %g", s.Name, r.Select.Mean, s.Select.Mean)
 		}
 		t.Logf("%-13s  %5d of %5d items, %2d of 32 proposals shown better than the base", r.Name, r.Items, r.FullItems, r.Better)
 		items += r.Items
 	}
-	if scoredRaced > items || scoredFull < 2*scoredRaced {
+	if scoredRaced > items || 2*scoredRaced > scoredFull {
 		t.Errorf("%d items scored, %d reported, %d without races", scoredRaced, items, scoredFull)
 	}
-	if g := raced.result("generated"); float64(g.Items) > 0.35*float64(g.FullItems) || g.Better != 4 {
+	if g := raced.result("generated"); float64(g.Items) > most*float64(g.FullItems) || g.Better != 4 {
 		t.Errorf("generated: %d of %d items, %d better", g.Items, g.FullItems, g.Better)
 	}
 }
