@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -35,8 +34,9 @@ func (l letters) Encode(text string, _ bool) ([]int, error) {
 	}
 	return ids, nil
 }
-func (l letters) EncodeOffsets(string, bool) (tokenizer.Encoding, error) {
-	return tokenizer.Encoding{}, errors.ErrUnsupported
+func (l letters) EncodeOffsets(text string, special bool) (tokenizer.Encoding, error) {
+	ids, err := l.Encode(text, special)
+	return tokenizer.Encoding{IDs: ids}, err
 }
 func (l letters) Decode(ids []int, _ bool) string {
 	var b strings.Builder
@@ -235,7 +235,7 @@ func TestBrokenCandidateScoresWorst(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := s.Score(context.Background(), broken, stats.Test)
-	if err != nil || got.Items[0] != 0 || got.Tie[0] != worst {
+	if err != nil || got.Items[0] != 0 || got.Tie[0] != worst || !got.Broken {
 		t.Errorf("scores %+v, %v", got, err)
 	}
 }

@@ -40,13 +40,25 @@ type Scorer struct {
 	workers int
 	context int
 	splits  map[stats.Split]func() (*tokens, error) // made at first use, once
+	picked  picks
 }
+
+// picks are the latest selections of items: many candidates are scored on the same ones.
+type picks struct {
+	mu     sync.Mutex
+	tokens map[string]*tokens
+	order  []string // oldest first
+}
+
+// mostPicks is how many selections are kept: more than a race has looks.
+const mostPicks = 16
 
 // tokens is a split, ready for the engine: item i is scored by requests[first[i]:first[i+1]].
 type tokens struct {
 	requests []engine.Request
 	first    []int
 	bytes    []float64 // of the documents' text; nil for questions
+	plan     *engine.Plan
 }
 
 // NewScorer makes a scorer of variants of the model's checkpoint.
@@ -85,9 +97,9 @@ func NewScorer(model *engine.Model, tok tokenizer.Tokenizer, data *Dataset, opt 
 	for _, split := range stats.Splits {
 		s.splits[split] = sync.OnceValues(func() (*tokens, error) {
 			if text {
-				return s.documents(data.Documents[split])
+				return s.planned(s.documents(data.Documents[split]))
 			}
-			return s.questions(data.Questions[split])
+			return s.planned(s.questions(data.Questions[split]))
 		})
 	}
 	return s, nil
@@ -106,21 +118,93 @@ func (s *Scorer) Hash(split stats.Split) string { return s.data.Hash(split) }
 func (s *Scorer) Data() *Dataset { return s.data }
 
 // Score scores a variant of the base on a split, item by item. A candidate whose logits are not finite gets the worst
-// score everywhere instead of an error.
+// score everywhere, and is called broken, instead of an error.
 func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (stats.Scores, error) {
-	prepare, ok := s.splits[split]
-	if !ok {
-		return stats.Scores{}, fmt.Errorf("there is no split %q", split)
-	}
-	t, err := prepare()
+	t, err := s.tokens(split)
 	if err != nil {
 		return stats.Scores{}, err
 	}
+	return s.score(ctx, v, t)
+}
+
+// ScoreItems scores a variant on some items of a split, in the order given. An item's score has the bits that Score
+// gives it, whatever is scored beside it. Broken is a candidate here whose logits are not finite on these items.
+func (s *Scorer) ScoreItems(ctx context.Context, v *llm.Variant, split stats.Split, items []int) (stats.Scores, error) {
+	t, err := s.tokens(split)
+	if err != nil {
+		return stats.Scores{}, err
+	}
+	if t, err = s.pick(split, t, items); err != nil {
+		return stats.Scores{}, fmt.Errorf("split %s: %w", split, err)
+	}
+	return s.score(ctx, v, t)
+}
+
+// planned plans the requests once for all candidates.
+func (s *Scorer) planned(t *tokens, err error) (*tokens, error) {
+	if err != nil {
+		return nil, err
+	}
+	t.plan, err = s.model.NewPlan(t.requests, s.workers)
+	return t, err
+}
+
+// pick returns some items of a split, from the latest selections where it is among them.
+func (s *Scorer) pick(split stats.Split, t *tokens, items []int) (*tokens, error) {
+	key := fmt.Sprint(split, items)
+	p := &s.picked
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if found, ok := p.tokens[key]; ok {
+		return found, nil
+	}
+	picked, err := s.planned(t.pick(items))
+	if err != nil {
+		return nil, err
+	}
+	if len(p.order) == mostPicks {
+		p.tokens[p.order[0]].plan.Release()
+		delete(p.tokens, p.order[0])
+		p.order = p.order[1:]
+	}
+	if p.tokens == nil {
+		p.tokens = map[string]*tokens{}
+	}
+	p.tokens[key], p.order = picked, append(p.order, key)
+	return picked, nil
+}
+
+// tokens makes a split ready, once.
+func (s *Scorer) tokens(split stats.Split) (*tokens, error) {
+	prepare, ok := s.splits[split]
+	if !ok {
+		return nil, fmt.Errorf("there is no split %q", split)
+	}
+	return prepare()
+}
+
+// pick is some of the items as a split of their own.
+func (t *tokens) pick(items []int) (*tokens, error) {
+	out := &tokens{first: []int{0}}
+	for _, i := range items {
+		if i < 0 || i+1 >= len(t.first) {
+			return nil, fmt.Errorf("there is no item %d among %d", i, len(t.first)-1)
+		}
+		out.requests = append(out.requests, t.requests[t.first[i]:t.first[i+1]]...)
+		out.first = append(out.first, len(out.requests))
+		if t.bytes != nil {
+			out.bytes = append(out.bytes, t.bytes[i])
+		}
+	}
+	return out, nil
+}
+
+func (s *Scorer) score(ctx context.Context, v *llm.Variant, t *tokens) (stats.Scores, error) {
 	model, err := s.model.With(v)
 	if err != nil {
 		return stats.Scores{}, err
 	}
-	responses, err := model.Score(ctx, t.requests, s.workers)
+	responses, err := model.ScorePlan(ctx, t.plan)
 	if errors.Is(err, engine.ErrNotFinite) {
 		responses = nil
 	} else if err != nil {
@@ -132,7 +216,7 @@ func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (
 // scores turns the engine's responses (nil = not finite) into one number an item.
 func (s *Scorer) scores(t *tokens, responses []engine.Response) stats.Scores {
 	n := len(t.first) - 1
-	out := stats.Scores{Items: make([]float64, n), Weights: t.bytes}
+	out := stats.Scores{Items: make([]float64, n), Weights: t.bytes, Broken: responses == nil}
 	if s.metric == Exact {
 		out.Tie = make([]float64, n)
 	}

@@ -20,10 +20,10 @@ func writeReport(w io.Writer, r *explore.Report) {
 	}
 	fmt.Fprintln(w)
 
-	t := ui.NewTable("source", "kind", "scored", "select", "confirm", "gate", "test", "gain on test", "interval")
-	base := []any{"base", "-", "-", r.BaseScores[stats.Select].Mean, r.BaseScores[stats.Confirm].Mean, "-", "-", "-", "-"}
+	t := ui.NewTable("source", "kind", "scored", "items", "select", "confirm", "gate", "test", "gain on test", "interval")
+	base := []any{"base", "-", "-", "-", r.BaseScores[stats.Select].Mean, r.BaseScores[stats.Confirm].Mean, "-", "-", "-", "-"}
 	if test, ok := r.BaseScores[stats.Test]; ok {
-		base[6] = test.Mean
+		base[7] = test.Mean
 	}
 	t.Row(base...)
 	for _, s := range r.Sources {
@@ -31,12 +31,12 @@ func writeReport(w io.Writer, r *explore.Report) {
 		if s.Passed {
 			gate = "yes"
 		}
-		row := []any{s.Name, s.Kind, s.Evaluations, s.Select.Mean, s.Confirm.Mean, gate, "-", "-", "-"}
+		row := []any{s.Name, s.Kind, s.Evaluations, share(s.Items, s.FullItems), s.Select.Mean, s.Confirm.Mean, gate, "-", "-", "-"}
 		if s.Test != nil {
-			row[6] = s.Test.Mean
+			row[7] = s.Test.Mean
 		}
 		if s.TestGain != nil {
-			row[7], row[8] = fmt.Sprintf("%+.4f", s.TestGain.Gain.Gain), interval(s.TestGain.Gain)
+			row[8], row[9] = fmt.Sprintf("%+.4f", s.TestGain.Gain.Gain), interval(s.TestGain.Gain)
 		}
 		t.Row(row...)
 	}
@@ -56,6 +56,14 @@ func writeVerdict(w io.Writer, name string, v explore.Verdict) {
 		word = "VERIFIED"
 	}
 	fmt.Fprintf(w, "%s verdict: %s. %s\n", name, word, v.Reason)
+}
+
+// share is what races left of the full cost.
+func share(part, all int) string {
+	if all == 0 {
+		return "-" // a report of a version that held none
+	}
+	return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(all))
 }
 
 func interval(i stats.Interval) string { return fmt.Sprintf("[%+.4f, %+.4f]", i.Low, i.High) }

@@ -1,7 +1,7 @@
 // Package explore searches for a better checkpoint near a base and judges what it found.
 //
 // Every source of proposals (the generator, and baselines that need no generator) gets the same search with the same
-// number of evaluations on the select split. Its winner has to pass a gate on confirm. Only then, once, test is
+// number of candidates on the select split, raced by the same rules (see race.go). Its winner has to pass a gate on confirm. Only then, once, test is
 // opened, after the ledger has noted it; two verdicts are paired comparisons on test:
 //
 //	checkpoint: the candidate is better than the base
@@ -36,6 +36,8 @@ type (
 // A Scorer scores a candidate on a split, one number per item, always the same items in the same order.
 type Scorer interface {
 	Score(ctx context.Context, v *llm.Variant, split Split) (Scores, error)
+	// ScoreItems scores some items, in the order given. An item's score must have the same bits as in Score.
+	ScoreItems(ctx context.Context, v *llm.Variant, split Split, items []int) (Scores, error)
 	Hash(split Split) string // identifies the split's items
 	Items(split Split) int
 	Metric() string
@@ -50,7 +52,7 @@ type Budget struct {
 	Soup      int       `json:"soup"`      // blends with runners-up and the base
 }
 
-// Evaluations is the number of candidates a source's search scores on select, in a space of this many tensors.
+// Evaluations is the number of candidates that a source's search tries on select, in a space of this many tensors.
 func (b Budget) Evaluations(tensors int) int {
 	return b.Proposals*len(b.Scales) + min(b.Layers, tensors)*b.Tries + b.Soup
 }
@@ -77,6 +79,7 @@ type Plan struct {
 	Budget    Budget
 	Alpha     float64 // chance of any false verdict on this test split, ever; 0 = 0.05
 	Resamples int     // of the bootstrap; 0 = 10000
+	RaceAlpha float64 // chance that a source's search drops a best candidate before it was scored in full; 0 = score everything
 	Seed      uint64
 	// AcceptBaselines lets a baseline's winner be the candidate of the checkpoint verdict. Decided before test is
 	// opened: it is part of what the ledger records.
@@ -96,7 +99,10 @@ type run struct {
 	space   *Space
 	names   []string // tensors of the space in the plan's order
 	sources []Source
-	base    outcome // the base on select
+	base    outcome            // the base on select
+	known   map[string]*scored // by the hash of the weights
+	weights []float64          // of select's items, with mean 1; nil = equal
+	span    float64            // of a race's differences
 	done    int64
 	total   int64
 }
@@ -116,7 +122,7 @@ func Run(ctx context.Context, plan Plan) (*Report, error) {
 	}
 	report := &Report{
 		Run: r.id, Base: baseHash, Metric: plan.Scorer.Metric(), Seed: plan.Seed, Budget: plan.Budget,
-		Alpha: plan.Alpha, Splits: map[Split]SplitInfo{}, BaseScores: map[Split]Summary{},
+		Alpha: plan.Alpha, RaceAlpha: plan.RaceAlpha, Splits: map[Split]SplitInfo{}, BaseScores: map[Split]Summary{},
 	}
 	for _, split := range []Split{stats.Select, stats.Confirm, stats.Test} {
 		report.Splits[split] = SplitInfo{Hash: plan.Scorer.Hash(split), Items: plan.Scorer.Items(split)}
@@ -141,6 +147,9 @@ func newRun(ctx context.Context, plan *Plan) (*run, error) {
 	if err := plan.Budget.check(); err != nil {
 		return nil, err
 	}
+	if !(plan.RaceAlpha >= 0 && plan.RaceAlpha < 1) {
+		return nil, fmt.Errorf("explore: the race's alpha %g is not between 0 and 1", plan.RaceAlpha)
+	}
 	var known []*llm.Variant
 	for _, r := range plan.Relatives {
 		known = append(known, r.Variant)
@@ -156,7 +165,7 @@ func newRun(ctx context.Context, plan *Plan) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{plan: plan, space: space}
+	r := &run{plan: plan, space: space, known: map[string]*scored{}}
 	for _, name := range append(slices.Clone(plan.Order), space.Names()...) {
 		if _, ok := space.axes[name]; ok && !slices.Contains(r.names, name) {
 			r.names = append(r.names, name)
@@ -196,7 +205,7 @@ func (r *run) identity() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts := []any{"explore 1", base, p.Scorer.Metric(), p.Budget, p.Seed, p.Alpha, p.Resamples, p.AcceptBaselines, p.Key, r.names}
+	parts := []any{"explore 2", base, p.Scorer.Metric(), p.Budget, p.Seed, p.Alpha, p.Resamples, p.RaceAlpha, p.AcceptBaselines, p.Key, r.names}
 	for _, split := range []Split{stats.Select, stats.Confirm, stats.Test} {
 		parts = append(parts, p.Scorer.Hash(split))
 	}
@@ -217,15 +226,10 @@ func (r *run) identity() (string, error) {
 
 // search finds every source's winner on select.
 func (r *run) search(ctx context.Context, report *Report) error {
-	base := &search{run: r, source: NewSource("base", "base", nil)}
-	first, err := base.try(ctx, Blend{}, "base")
-	if err != nil {
+	if err := r.scoreBase(ctx); err != nil {
 		return err
 	}
-	if r.base = first.outcome; r.base.Bad {
-		return errors.New("explore: the base itself has scores that are not finite")
-	}
-	report.BaseScores[stats.Select] = Summary{first.Mean, first.Tie}
+	report.BaseScores[stats.Select] = Summary{r.base.Mean, r.base.Tie}
 	r.done = 0
 	for _, source := range r.sources {
 		s := &search{run: r, source: source, vectors: map[int]Vector{}}
@@ -233,15 +237,34 @@ func (r *run) search(ctx context.Context, report *Report) error {
 		if err != nil {
 			return err
 		}
-		v, err := s.winner(ctx, best)
+		v, err := s.again(ctx, best)
 		if err != nil {
 			return err
 		}
 		report.Sources = append(report.Sources, Result{
 			Name: source.Name(), Kind: source.Kind(), Evaluations: s.evaluations,
+			Items: s.items, FullItems: s.evaluations * r.plan.Scorer.Items(stats.Select), Better: s.better,
 			Winner: best.Hash, How: best.how, Blend: best.blend, Select: Summary{best.Mean, best.Tie}, variant: v,
 		})
 	}
+	return nil
+}
+
+// scoreBase scores the base on all of select.
+func (r *run) scoreBase(ctx context.Context) error {
+	all := make([]int, r.plan.Scorer.Items(stats.Select))
+	for i := range all {
+		all[i] = i
+	}
+	s := &search{run: r, source: NewSource("base", "base", nil)}
+	e := s.enter(Blend{}, "base")
+	if err := s.measure(ctx, e, all, all); err != nil {
+		return err
+	}
+	if r.base = e.outcome; r.base.Bad {
+		return errors.New("explore: the base itself has scores that are not finite")
+	}
+	r.ruler(e.known.scores)
 	return nil
 }
 

@@ -23,7 +23,7 @@ var testBudget = Budget{Proposals: 4, Scales: []float64{0.7, 1}, Layers: 3, Trie
 
 func testPlan(t *testing.T, base *llm.Checkpoint, scorer Scorer) Plan {
 	return Plan{
-		Base: base, Relatives: relatives(base, 5, 3), Scorer: scorer, Budget: testBudget, Seed: 11, Resamples: 1000,
+		Base: base, Relatives: relatives(base, 5, 3), Scorer: scorer, Budget: testBudget, Seed: 11, Resamples: 1000, RaceAlpha: 0.05,
 		Order: []string{tinyNames[2], "not.in.the.space", tinyNames[0]}, Ledger: filepath.Join(t.TempDir(), "ledger.jsonl"),
 	}
 }
@@ -120,7 +120,7 @@ func TestBetterBaselineIsSaidPlainly(t *testing.T) {
 }
 
 // Whatever the call at which a run dies, the next one must end with the same report, weights and ledger, and no
-// candidate may be scored twice.
+// candidate may be scored twice on an item.
 func TestResumeEndsTheSame(t *testing.T) {
 	base := tinyBase(t)
 	type ending struct{ report, ledger, winner []byte }
@@ -143,9 +143,9 @@ func TestResumeEndsTheSame(t *testing.T) {
 			}
 			j.Close()
 		}
-		for candidate, n := range scorer.seen {
+		for item, n := range scorer.seen {
 			if n != 1 {
-				t.Fatalf("stopped at %d: %s was scored %d times", stopAt, candidate, n)
+				t.Fatalf("stopped at %d: %s was scored %d times", stopAt, item, n)
 			}
 		}
 		var e ending
@@ -163,7 +163,7 @@ func TestResumeEndsTheSame(t *testing.T) {
 	if len(want.ledger) == 0 {
 		t.Fatal("the test never opened its ledger")
 	}
-	for stopAt := 1; stopAt <= calls; stopAt += 7 {
+	for stopAt := 1; stopAt <= calls; stopAt += 23 {
 		got, _ := carry(stopAt)
 		if !bytes.Equal(got.report, want.report) || !bytes.Equal(got.ledger, want.ledger) || !bytes.Equal(got.winner, want.winner) {
 			t.Fatalf("stopped at call %d of %d: another ending", stopAt, calls)
@@ -173,7 +173,7 @@ func TestResumeEndsTheSame(t *testing.T) {
 	if !bytes.Equal(got.ledger, want.ledger) {
 		t.Fatal("stopped at the last call: another ledger")
 	}
-	t.Logf("%d scorings, interrupted at every seventh", calls)
+	t.Logf("%d scorings, interrupted at every 23rd", calls)
 }
 
 // With every source worthless, false verdicts must stay below alpha for 0/1 and for continuous metrics.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/safetensors"
 )
@@ -65,17 +66,25 @@ func relatives(base *llm.Checkpoint, n int, seed uint64) []Relative {
 
 // fakeScorer answers with f(candidate, split, item).
 type fakeScorer struct {
-	items  int
-	salt   string
-	f      func(v *llm.Variant, hash uint64, split Split, item int) float64
-	calls  int
-	stopAt int // fail at this call, once; 0 = never
-	seen   map[string]int
+	items    int
+	salt     string
+	f        func(v *llm.Variant, hash uint64, split Split, item int) float64
+	calls    int
+	stopAt   int            // fail at this call, once; 0 = never
+	seen     map[string]int // scorings by candidate, split and item
+	selected int            // items of select scored
 }
 
 var errStopped = errors.New("stopped")
 
-func (s *fakeScorer) Score(_ context.Context, v *llm.Variant, split Split) (Scores, error) {
+func (s *fakeScorer) Score(ctx context.Context, v *llm.Variant, split Split) (Scores, error) {
+	all := make([]int, s.items)
+	for i := range all {
+		all[i] = i
+	}
+	return s.ScoreItems(ctx, v, split, all)
+}
+func (s *fakeScorer) ScoreItems(_ context.Context, v *llm.Variant, split Split, items []int) (Scores, error) {
 	if s.calls++; s.calls == s.stopAt {
 		return Scores{}, errStopped
 	}
@@ -83,14 +92,17 @@ func (s *fakeScorer) Score(_ context.Context, v *llm.Variant, split Split) (Scor
 	if err != nil {
 		return Scores{}, err
 	}
-	if s.seen != nil {
-		s.seen[hash+string(split)]++
-	}
 	h := fnv.New64a()
 	fmt.Fprint(h, hash, s.salt)
-	scores := Scores{Items: make([]float64, s.items), Tie: make([]float64, s.items)}
-	for i := range scores.Items {
-		scores.Items[i] = s.f(v, h.Sum64(), split, i)
+	scores := Scores{Items: make([]float64, len(items)), Tie: make([]float64, len(items))}
+	for at, i := range items {
+		scores.Items[at] = s.f(v, h.Sum64(), split, i)
+		if s.seen != nil {
+			s.seen[fmt.Sprint(hash, split, i)]++
+		}
+		if split == stats.Select {
+			s.selected++
+		}
 	}
 	return scores, nil
 }

@@ -47,7 +47,10 @@ func (c Comparison) P() float64 {
 type Result struct {
 	Name        string      `json:"name"`
 	Kind        string      `json:"kind"`
-	Evaluations int         `json:"evaluations"` // on select; the same for all sources
+	Evaluations int         `json:"evaluations"` // candidates tried on select; the same for all sources
+	Items       int         `json:"items"`       // items of select they were scored on
+	FullItems   int         `json:"full_items"`  // the same without races
+	Better      int         `json:"better"`      // whole proposals that a race showed to be better than the base; no claim
 	Winner      string      `json:"winner"`      // hash of its weights
 	How         string      `json:"how"`         // last step that improved it
 	Blend       Blend       `json:"blend"`       // what it is made of
@@ -83,6 +86,7 @@ type Report struct {
 	Splits       map[Split]SplitInfo `json:"splits"`
 	BaseScores   map[Split]Summary   `json:"base_scores"`
 	Alpha        float64             `json:"alpha"`
+	RaceAlpha    float64             `json:"race_alpha"`
 	Opening      int                 `json:"opening"`       // number of this look at test; 0 = not opened
 	OpeningAlpha float64             `json:"opening_alpha"` // what is left of Alpha for it
 	Sources      []Result            `json:"sources"`

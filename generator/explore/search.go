@@ -2,15 +2,9 @@ package explore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-
-	"d2nwg/internal/journal"
-	"d2nwg/internal/stats"
-	"d2nwg/llm"
 )
 
 // A Term is a share of one of a source's proposals.
@@ -26,10 +20,11 @@ type Blend map[string][]Term
 
 // outcome is a candidate's result on the select split.
 type outcome struct {
-	Hash string  `json:"hash"`
-	Mean float64 `json:"mean"`
-	Tie  float64 `json:"tie"`
-	Bad  bool    `json:"bad,omitempty"` // weights or scores not finite
+	Hash  string
+	Mean  float64
+	Tie   float64
+	Items int  // scored before it was dropped, or all
+	Bad   bool // weights or scores not finite
 }
 
 func (a outcome) beats(b outcome) bool {
@@ -52,13 +47,17 @@ type search struct {
 	source      Source
 	vectors     map[int]Vector // proposals made so far, a few
 	recent      []int
-	evaluations int
+	evaluations int // candidates so far
+	items       int // their items that were scored
+	races       int
+	better      int // whole proposals that a race showed to be better than the base
 }
 
-// find runs the search that every source gets, with the same number of evaluations whatever it finds:
+// find runs the search that every source gets, with the same candidates and races whatever it finds:
 // whole proposals, then single tensors in order, then blends.
 func (s *search) find(ctx context.Context) (entry, error) {
-	ranked, err := s.whole(ctx)
+	whole, later := s.levels()
+	ranked, err := s.whole(ctx, whole)
 	if err != nil {
 		return entry{}, err
 	}
@@ -66,43 +65,31 @@ func (s *search) find(ctx context.Context) (entry, error) {
 	if base := (entry{blend: Blend{}, outcome: s.base, how: "base"}); base.beats(best.outcome) {
 		best = base
 	}
-	if best, err = s.tensors(ctx, best, ranked); err != nil {
+	if best, err = s.tensors(ctx, later, best, ranked); err != nil {
 		return entry{}, err
 	}
-	return s.soup(ctx, best, ranked)
+	return s.soup(ctx, later, best, ranked)
 }
 
-// whole scores every proposal at every scale, best first.
-func (s *search) whole(ctx context.Context) ([]entry, error) {
-	var ranked []entry
+// whole races every proposal at every scale, and returns them best first. The base is not in this race: the best of
+// the proposals is wanted even where all are worse, since parts of it may be better.
+func (s *search) whole(ctx context.Context, alpha float64) ([]entry, error) {
+	var field []*entrant
 	for i := range s.plan.Budget.Proposals {
 		for _, scale := range s.plan.Budget.Scales {
 			blend := Blend{}
 			for _, name := range s.names {
 				blend[name] = []Term{{i, scale}}
 			}
-			e, err := s.try(ctx, blend, fmt.Sprintf("proposal %d × %g", i, scale))
-			if err != nil {
-				return nil, err
-			}
-			ranked = append(ranked, e)
+			field = append(field, s.enter(blend, fmt.Sprintf("proposal %d × %g", i, scale)))
 		}
 	}
-	slices.SortStableFunc(ranked, func(a, b entry) int {
-		switch {
-		case a.beats(b.outcome):
-			return -1
-		case b.beats(a.outcome):
-			return 1
-		}
-		return 0
-	})
-	return ranked, nil
+	return s.compete(ctx, alpha, nil, field)
 }
 
 // tensors goes through the tensors in order and replaces the incumbent's by those of the best other proposals and of
 // the base, keeping what improves select.
-func (s *search) tensors(ctx context.Context, best entry, ranked []entry) (entry, error) {
+func (s *search) tensors(ctx context.Context, alpha float64, best entry, ranked []entry) (entry, error) {
 	for _, name := range s.names[:min(s.plan.Budget.Layers, len(s.names))] {
 		// The base's own tensor is the second alternative: undoing a harmful part is the commonest gain.
 		options := [][]Term{ranked[0].blend[name], nil}
@@ -110,22 +97,21 @@ func (s *search) tensors(ctx context.Context, best entry, ranked []entry) (entry
 			options = append(options, e.blend[name])
 		}
 		options = slices.DeleteFunc(options, func(o []Term) bool { return slices.Equal(o, best.blend[name]) })
+		var field []*entrant
 		for k, terms := range options[:s.plan.Budget.Tries] {
-			blend := best.blend.with(name, terms)
-			e, err := s.try(ctx, blend, fmt.Sprintf("tensor %s option %d", name, k))
-			if err != nil {
-				return entry{}, err
-			}
-			if e.beats(best.outcome) {
-				best = e
-			}
+			field = append(field, s.enter(best.blend.with(name, terms), fmt.Sprintf("tensor %s option %d", name, k)))
 		}
+		after, err := s.compete(ctx, alpha, &best, field)
+		if err != nil {
+			return entry{}, err
+		}
+		best = after[0]
 	}
 	return best, nil
 }
 
 // soup moves the incumbent towards the best others and the base, keeping what improves select.
-func (s *search) soup(ctx context.Context, best entry, ranked []entry) (entry, error) {
+func (s *search) soup(ctx context.Context, alpha float64, best entry, ranked []entry) (entry, error) {
 	partners := []Blend{ranked[0].blend, {}}
 	for _, e := range ranked[1:] {
 		partners = append(partners, e.blend)
@@ -134,13 +120,12 @@ func (s *search) soup(ctx context.Context, best entry, ranked []entry) (entry, e
 	for k := range s.plan.Budget.Soup {
 		others := slices.DeleteFunc(slices.Clone(partners), best.blend.equal)
 		with := others[k/len(steps)%len(others)]
-		e, err := s.try(ctx, best.blend.towards(with, steps[k%len(steps)]), fmt.Sprintf("blend %d", k))
+		blend := best.blend.towards(with, steps[k%len(steps)])
+		after, err := s.compete(ctx, alpha, &best, []*entrant{s.enter(blend, fmt.Sprintf("blend %d", k))})
 		if err != nil {
 			return entry{}, err
 		}
-		if e.beats(best.outcome) {
-			best = e
-		}
+		best = after[0]
 	}
 	return best, nil
 }
@@ -181,65 +166,6 @@ func (b Blend) towards(other Blend, t float64) Blend {
 	return c
 }
 
-// try scores a blend on select. The journal remembers the step, so a resumed run does not even make the weights again.
-func (s *search) try(ctx context.Context, blend Blend, how string) (entry, error) {
-	if err := ctx.Err(); err != nil {
-		return entry{}, err
-	}
-	key := fmt.Sprintf("%s/%s/%04d %s", s.id, s.source.Name(), s.evaluations, how)
-	got, err := journal.Do(s.plan.Journal, "select", key, func() (outcome, error) { return s.evaluate(ctx, blend) })
-	s.evaluations++
-	s.report(s.source.Name(), got)
-	return entry{blend, got, how}, err
-}
-
-func (s *search) evaluate(ctx context.Context, blend Blend) (outcome, error) {
-	vec, err := s.vector(ctx, blend)
-	if errors.Is(err, errNotFinite) {
-		return outcome{Bad: true}, nil
-	}
-	if err != nil {
-		return outcome{}, err
-	}
-	v, err := s.space.Variant(vec)
-	if err != nil {
-		return outcome{}, err
-	}
-	hash, err := HashVariant(v)
-	if err != nil {
-		return outcome{}, err
-	}
-	// Two steps may lead to the same weights; they are scored once and counted twice.
-	return journal.Do(s.plan.Journal, "score", s.scoreKey(hash, stats.Select), func() (outcome, error) {
-		scores, err := s.score(ctx, v, stats.Select)
-		if err != nil {
-			return outcome{}, err
-		}
-		mean, tie := scores.Mean(), scores.TieMean()
-		if bad := math.IsNaN(mean+tie) || math.IsInf(mean+tie, 0); bad {
-			return outcome{Hash: hash, Bad: true}, nil
-		}
-		return outcome{Hash: hash, Mean: mean, Tie: tie}, nil
-	})
-}
-
-// winner makes the weights of the best candidate, again if they were made before an interruption.
-func (s *search) winner(ctx context.Context, best entry) (*llm.Variant, error) {
-	vec, err := s.vector(ctx, best.blend)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.space.Variant(vec)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := HashVariant(v)
-	if err == nil && hash != best.Hash {
-		err = fmt.Errorf("source %s made other weights for the same proposals than before the run was interrupted; start a new run", s.source.Name())
-	}
-	return v, err
-}
-
 // vector adds up a blend, proposal by proposal so that each is made once.
 func (s *search) vector(ctx context.Context, blend Blend) (Vector, error) {
 	shares := map[int]map[string]float64{}
@@ -266,9 +192,12 @@ func (s *search) vector(ctx context.Context, blend Blend) (Vector, error) {
 	return vec, nil
 }
 
-// proposal makes a proposal's vector or takes it from the few kept in memory.
+// Kept is how many proposals of so many values a search keeps in memory: as 256 MiB hold, or 8. Races come back to each of
+// them.
+func Kept(values int) int { return max(8, 64<<20/max(values, 1)) }
+
+// proposal makes a proposal's vector or takes it from those kept in memory.
 func (s *search) proposal(ctx context.Context, i int) (Vector, error) {
-	const keep = 8
 	if vec, ok := s.vectors[i]; ok {
 		return vec, nil
 	}
@@ -280,7 +209,7 @@ func (s *search) proposal(ctx context.Context, i int) (Vector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s, proposal %d: %w", s.source.Name(), i, err)
 	}
-	if len(s.recent) == keep {
+	if len(s.recent) >= Kept(vec.size()) {
 		delete(s.vectors, s.recent[0])
 		s.recent = s.recent[1:]
 	}

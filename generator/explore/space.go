@@ -163,6 +163,15 @@ func (into Vector) add(c float64, from Vector) {
 	}
 }
 
+// size is the number of values.
+func (vec Vector) size() int {
+	n := 0
+	for _, values := range vec {
+		n += len(values)
+	}
+	return n
+}
+
 // HashVariant identifies a candidate by its base and the values it changes.
 func HashVariant(v *llm.Variant) (string, error) {
 	base, err := v.Base.Hash()

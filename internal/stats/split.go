@@ -61,6 +61,7 @@ type Scores struct {
 	Items   []float64 `json:"items"`             // the metric, larger is better
 	Tie     []float64 `json:"tie,omitempty"`     // decides between equal metrics, larger is better
 	Weights []float64 `json:"weights,omitempty"` // nil = equal; bytes for bits per byte
+	Broken  bool      `json:"broken,omitempty"`  // the candidate can't be scored; the items have the worst score there is
 }
 
 // Mean is the weighted mean of the items.

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// activationBudget is how many bytes of residual streams a plan keeps.
+// activationBudget is how many bytes of residual streams the plans of a base model keep together.
 const activationBudget = 1 << 30
 
 // activations are residual streams of the base model before some layers, for every piece of a plan's work. Variants
@@ -14,7 +14,21 @@ type activations struct {
 	mu     sync.Mutex
 	base   *Model
 	layers map[int][][]float32 // by layer, by index of the work
-	bytes  int
+	bytes  int64
+}
+
+// Release forgets what the plan keeps of the base model.
+func (p *Plan) Release() {
+	p.activations.mu.Lock()
+	defer p.activations.mu.Unlock()
+	p.activations.release()
+}
+
+func (a *activations) release() {
+	if a.base != nil {
+		a.base.kept.Add(-a.bytes)
+	}
+	a.base, a.layers, a.bytes = nil, nil, 0
 }
 
 // before returns the latest layer, at most first, before which residual streams are at hand, and these; it computes
@@ -23,7 +37,8 @@ func (a *activations) before(ctx context.Context, base *Model, p *Plan, first in
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.base != base {
-		a.base, a.layers, a.bytes = base, map[int][][]float32{}, 0
+		a.release()
+		a.base, a.layers = base, map[int][][]float32{}
 	}
 	from := 0
 	for layer := range a.layers {
@@ -31,8 +46,8 @@ func (a *activations) before(ctx context.Context, base *Model, p *Plan, first in
 			from = max(from, layer)
 		}
 	}
-	size := 4 * p.rows * base.config.HiddenSize
-	if from == first || a.bytes+size > activationBudget {
+	size := int64(4 * p.rows * base.config.HiddenSize)
+	if from == first || base.kept.Load()+size > activationBudget {
 		return from, a.layers[from], nil
 	}
 	run := &scoring{m: base, p: p, from: from, inputs: a.layers[from], record: &recording{first, make([][]float32, p.pieces)}}
@@ -41,6 +56,7 @@ func (a *activations) before(ctx context.Context, base *Model, p *Plan, first in
 	}
 	a.layers[first] = run.record.streams
 	a.bytes += size
+	base.kept.Add(size)
 	return first, run.record.streams, nil
 }
 

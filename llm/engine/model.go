@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"d2nwg/llm"
 	"d2nwg/llm/engine/kernel"
@@ -54,6 +55,7 @@ type Model struct {
 	layers      []layer
 
 	scratch *sync.Pool
+	kept    *atomic.Int64 // bytes of residual streams that plans keep of this model
 }
 
 // layer holds the weights of one decoder layer.
@@ -86,7 +88,7 @@ func New(c *llm.Checkpoint, options Options) (*Model, error) {
 func newModel(config llm.Config, k *kernel.Set, options Options) *Model {
 	return &Model{
 		config: config, options: options, k: k, rope: newRope(config), layers: make([]layer, config.Layers),
-		scratch: &sync.Pool{New: func() any { return new(scratch) }},
+		scratch: &sync.Pool{New: func() any { return new(scratch) }}, kept: new(atomic.Int64),
 	}
 }
 

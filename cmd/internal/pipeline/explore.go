@@ -77,7 +77,7 @@ func (r *Run) explore(ctx context.Context, l *learned, g *generator.Generator, o
 	plan := explore.Plan{
 		Base: r.base, Scorer: scorer, Sources: r.sources(l, g),
 		Budget: explore.Budget{Proposals: e.Proposals, Scales: e.Scales, Layers: e.Layers, Tries: e.Tries, Soup: e.Soup},
-		Alpha:  e.Alpha, Resamples: e.Resamples, Seed: r.seed("explore", 0), AcceptBaselines: e.AcceptBaselines,
+		Alpha:  e.Alpha, RaceAlpha: e.Race.Alpha, Resamples: e.Resamples, Seed: r.seed("explore", 0), AcceptBaselines: e.AcceptBaselines,
 		Journal: r.journal, Ledger: r.ledger(), Progress: r.opt.Progress,
 	}
 	if plan.Key, err = r.key(l); err != nil {

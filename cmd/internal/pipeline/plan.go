@@ -23,9 +23,6 @@ const (
 	trainingSpeed = 100e9
 )
 
-// keptProposals is about how many weight sets are in memory at once while a candidate is scored.
-const keptProposals = 10
-
 // Plan is what a run would do. Nothing is trained, scored or written to make it.
 type Plan struct {
 	Base       string  `json:"base"`
@@ -176,6 +173,10 @@ func (unscored) Score(context.Context, *llm.Variant, stats.Split) (stats.Scores,
 	return stats.Scores{}, errors.New("a plan scores nothing")
 }
 
+func (u unscored) ScoreItems(ctx context.Context, v *llm.Variant, split stats.Split, _ []int) (stats.Scores, error) {
+	return u.Score(ctx, v, split)
+}
+
 // planCost estimates memory and seconds.
 func (r *Run) planCost(p *Plan) error {
 	params := float64(p.Parameters)
@@ -212,15 +213,16 @@ func (r *Run) planCost(p *Plan) error {
 	vaeParams := networkSize(g.VAE.Kind == vae.Conv, g)
 	ditParams := 18 * float64(g.Diffusion.Width*g.Diffusion.Width*g.Diffusion.Blocks)
 	joint := min(p.Tokens, g.MaxTokens)
-	p.Seconds = []Stage{
+	kept := min(r.Recipe.Explore.Proposals, explore.Kept(int(p.Values)))
+	p.Seconds = []Stage{ // of exploring the most: races may end sooner
 		{"relatives", made * float64(m.Train.Steps*m.Rows*m.Len) * 4 * params / trainingSpeed},
 		{"vae", 6 * vaeParams * float64(g.VAE.Steps*g.VAE.Batch) / trainingSpeed},
 		{"diffusion", 6 * ditParams * float64(g.Diffusion.Steps*g.Diffusion.Batch*joint) / trainingSpeed},
 		{"explore", 2 * params * (float64(p.Sources*p.PerSource)*selected + float64(p.Sources)*2*tested) / scoringSpeed},
 	}
-	// The scoring copy, the relatives' learned values, the proposals that the search keeps and the candidate it makes of
-	// them, and weights, gradients and two moments of the larger network.
-	p.Memory = int64(4*params) + 4*p.Values*int64(p.Relatives+keptProposals) + int64(16*max(vaeParams, ditParams)) + int64(4*g.VAE.Batch*g.ChunkLen*8)
+	// The scoring copy, the relatives' learned values, the proposals that the search keeps, the candidate it makes of them
+	// and a spare, and weights, gradients and two moments of the larger network.
+	p.Memory = int64(4*params) + 4*p.Values*int64(p.Relatives+kept+2) + int64(16*max(vaeParams, ditParams)) + int64(4*g.VAE.Batch*g.ChunkLen*8)
 	return nil
 }
 

@@ -80,12 +80,18 @@ type Explore struct {
 	Layers          int       `yaml:"layers" json:"layers" doc:"tensors replaced one by one in Spectrum order"`
 	Tries           int       `yaml:"tries" json:"tries" doc:"replacements tried for each of them"`
 	Soup            int       `yaml:"soup" json:"soup" doc:"blends with runners-up and the base"`
+	Race            Race      `yaml:"race" json:"race" doc:"comparing candidates on growing parts of the select split"`
 	Controls        bool      `yaml:"controls" json:"controls" doc:"also search with a shuffled description, with none, and with the conditional mean alone, to see what each part of the generator is worth"`
 	Gate            float64   `yaml:"gate" json:"gate" doc:"largest share of the relatives' gain over the base that decoding alone may lose before diffusion is trained"`
 	Alpha           float64   `yaml:"alpha" json:"alpha" doc:"chance of any false verdict on this test split, ever"`
 	Resamples       int       `yaml:"resamples" json:"resamples" doc:"of the paired bootstrap"`
 	AcceptBaselines bool      `yaml:"accept_baselines" json:"accept_baselines" doc:"let a baseline's winner be the candidate; decided before the test is opened"`
 	Ledger          string    `yaml:"ledger" json:"ledger" doc:"file that records every opening of a test split (empty: ledger.jsonl beside the run folder)"`
+}
+
+// Race says when the search may give a candidate up before it was scored on all of select.
+type Race struct {
+	Alpha float64 `yaml:"alpha" json:"alpha" doc:"chance that any of a source's races drops a candidate that would have been its best (0: score every candidate in full)"`
 }
 
 // LoadImprove reads a recipe with settings on top; see LoadWith. The generator's defaults are those of its preset.
@@ -118,7 +124,7 @@ func (r *Improve) SetDefaults() {
 		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
 	r.Spectrum.Percent = 25
 	r.Generator, _ = generator.Default(generator.Modern) // a preset that exists
-	r.Explore = Explore{Proposals: 24, Scales: []float64{1, 1.5}, Layers: 12, Tries: 2, Soup: 6, Controls: true, Gate: 0.25,
+	r.Explore = Explore{Proposals: 24, Scales: []float64{1, 1.5}, Layers: 12, Tries: 2, Soup: 6, Race: Race{Alpha: 0.05}, Controls: true, Gate: 0.25,
 		Alpha: 0.05, Resamples: 10000}
 }
 
@@ -204,6 +210,8 @@ func (e Explore) validate() error {
 		return Invalid("explore.scales", "%v are not all finite", e.Scales)
 	case !(e.Alpha > 0 && e.Alpha < 0.5): // NaN neither
 		return Invalid("explore.alpha", "%g is not between 0 and 0.5", e.Alpha)
+	case !(e.Race.Alpha >= 0 && e.Race.Alpha < 0.5):
+		return Invalid("explore.race.alpha", "%g is not between 0 and 0.5", e.Race.Alpha)
 	case !(e.Gate >= 0):
 		return Invalid("explore.gate", "%g is not zero or more", e.Gate)
 	case e.Resamples < 1000:
