@@ -119,7 +119,7 @@ func chatOptions(c *cli.Context, d sample.Defaults) (sample.Options, error) {
 
 // end sets where answers end.
 func (t *talker) end(c *cli.Context, d sample.Defaults) error {
-	t.ending = sample.Ending{Tokens: d.EOS, MaxNew: 512}
+	t.ending = sample.Ending{Tokens: d.EOS, Keep: c.Bool("keep-stop"), MaxNew: 512}
 	if d.MaxNew > 0 {
 		t.ending.MaxNew = d.MaxNew
 	}

@@ -16,24 +16,27 @@ func chatCommand() *cli.Command {
 		Usage:     "talk to a checkpoint, or let it answer JSON Lines",
 		UsageText: "d2nwg chat [flags] DIR [--prompt TEXT | < in.jsonl > out.jsonl]",
 		Description: describe(`On a terminal it answers line by line as the tokens come; Ctrl-C stops an answer,
-/reset forgets the talk, /exit ends. Else it reads JSON Lines, {"messages":[{"role":…,"content":…}…]} or {"prompt":"…"}, and writes
-{"text","tokens","finish_reason"} for each: the answer, its number of tokens, and "stop" (the model ended it, or a
---stop text came) or "length". A prompt is one message of the user, put into the checkpoint's chat template. Without
-a template, or with --raw, it is a text that the model continues.
+/reset forgets the talk, /exit ends. Else it reads JSON Lines, {"messages":[{"role":…,"content":…}…]} or
+{"prompt":"…"}, and writes {"text","tokens","finish_reason"} for each: the answer, its number of tokens,
+and "stop" (the model ended it, or a --stop text came) or "length". A prompt is one message of the user,
+put into the checkpoint's chat template. Without a template, or with --raw, it is a text that the model
+continues.
 
 Settings not given come from generation_config.json, with the defaults of transformers: without do_sample the most
 likely token is taken, unless one of --temperature, --top-k, --top-p and --min-p is given. The same seed gives the same
 answers, whatever the batch.`,
 			"d2nwg chat models/mine", "talk",
 			`d2nwg chat models/mine --system "Answer in French." --temperature 0.7 --top-p 0.9`, "with settings of your own",
-			`d2nwg chat models/stories260K --prompt "Once upon a time" --raw --seed 3`, "continue a text",
+			`d2nwg chat models/stories260K --prompt "Once upon a time" --raw --temperature 1 --seed 3`,
+			"continue a text",
 			`d2nwg chat models/mine --batch 16 --max-tokens 64 --stop "\n" < questions.jsonl > answers.jsonl`,
 			"many at once"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "adapter",
 				Usage: "a saved variant of the checkpoint (folder with variant.json) to talk to instead"},
 			&cli.StringFlag{Name: "prompt", Usage: "answer this and end"},
-			&cli.BoolFlag{Name: "raw", DisableDefaultText: true, Usage: "continue prompts as they stand, without the chat template"},
+			&cli.BoolFlag{Name: "raw", DisableDefaultText: true,
+				Usage: "continue prompts as they stand, without the chat template"},
 			&cli.StringFlag{Name: "system", Usage: "what the model is told before a talk"},
 			&cli.Float64Flag{Name: "temperature", DefaultText: "generation_config.json's, else 1",
 				Usage: "divides the logits; 0 takes the most likely token"},
@@ -50,6 +53,7 @@ answers, whatever the batch.`,
 				Usage: "most tokens of an answer; 0: as many as fit"},
 			&cli.StringSliceFlag{Name: "stop",
 				Usage: `end an answer before this text, in which \n is a new line; may be repeated`},
+			&cli.BoolFlag{Name: "keep-stop", DisableDefaultText: true, Usage: "leave the --stop text in the answer"},
 			&cli.IntFlag{Name: "batch", Value: 8, Usage: "most lines of input that are answered at once"},
 			&cli.StringFlag{Name: "date", Usage: "the date that templates see (default: today)"},
 		},

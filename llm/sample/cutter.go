@@ -2,16 +2,17 @@ package sample
 
 import "strings"
 
-// Cutter ends a text before the first of its stop strings, wherever the pieces of the text are cut. Text that may turn
-// out to be part of a stop string waits until that is known.
+// Cutter ends a text before the first of its stop strings, or right after it, wherever the pieces of the text are cut.
+// Text that may turn out to be part of a stop string waits until that is known.
 type Cutter struct {
 	stops   []string
+	keep    bool // the stop string is part of the text
 	waiting string
 	stopped bool
 }
 
-// NewCutter returns a cutter for stop strings; empty ones are never met.
-func NewCutter(stops []string) *Cutter { return &Cutter{stops: stops} }
+// NewCutter returns a cutter for stop strings; empty ones are never met. With keep the one met stays in the text.
+func NewCutter(stops []string, keep bool) *Cutter { return &Cutter{stops: stops, keep: keep} }
 
 // Add takes the next piece of the text. It returns what can be given out, and whether the text has ended; after that
 // it gives nothing any more.
@@ -35,6 +36,9 @@ func (c *Cutter) Add(piece string) (text string, stopped bool) {
 	}
 	if start >= 0 {
 		c.stopped = true
+		if c.keep {
+			start = end
+		}
 		return text[:start], true
 	}
 	keep := 0

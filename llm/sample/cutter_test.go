@@ -9,13 +9,16 @@ import (
 )
 
 // cut is what a text comes to: character by character, it ends as soon as it contains a stop string.
-func cut(text string, stops []string) (string, bool) {
+func cut(text string, stops []string, keep bool) (string, bool) {
 	for end := 1; end <= len(text); end++ {
 		start := end
 		for _, stop := range stops {
 			if stop != "" && strings.HasSuffix(text[:end], stop) {
 				start = min(start, end-len(stop))
 			}
+		}
+		if start < end && keep {
+			return text[:end], true
 		}
 		if start < end {
 			return text[:start], true
@@ -31,12 +34,13 @@ func TestCutter(t *testing.T) {
 		stops := rapid.SliceOfN(word, 0, 4).Draw(rt, "stops")
 		pieces := rapid.SliceOfN(word, 0, 12).Draw(rt, "pieces")
 		text := strings.Join(pieces, "")
-		want, wantStopped := cut(text, stops)
+		keep := rapid.Bool().Draw(rt, "keep")
+		want, wantStopped := cut(text, stops, keep)
 		longest := 0
 		for _, stop := range stops {
 			longest = max(longest, len(stop))
 		}
-		c := NewCutter(stops)
+		c := NewCutter(stops, keep)
 		got, fed, stopped := "", 0, false
 		for _, piece := range pieces {
 			var more string
@@ -57,7 +61,7 @@ func TestCutter(t *testing.T) {
 }
 
 func TestCutterGivesOutAtOnce(t *testing.T) {
-	c := NewCutter([]string{"\n\n", "User:"})
+	c := NewCutter([]string{"\n\n", "User:"}, false)
 	var got []string
 	for _, piece := range []string{"Hi", "\n", "Us", "ers", "\n", "User", ": no"} {
 		text, _ := c.Add(piece)

@@ -129,10 +129,11 @@ func readList[T any](s *settings, key, want string, dst *[]T) {
 // null).
 var foreign = map[string]string{
 	"num_beams": "1", "num_beam_groups": "1", "penalty_alpha": "0", "typical_p": "1", "epsilon_cutoff": "0",
-	"eta_cutoff": "0", "top_h": "", "no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1", "encoder_no_repeat_ngram_size": "0",
-	"min_length": "0", "min_new_tokens": "0", "bad_words_ids": "", "force_words_ids": "", "forced_bos_token_id": "",
-	"forced_eos_token_id": "", "suppress_tokens": "", "begin_suppress_tokens": "", "sequence_bias": "",
-	"guidance_scale": "1", "exponential_decay_length_penalty": "", "watermarking_config": "", "dola_layers": "", "constraints": "",
+	"eta_cutoff": "0", "top_h": "", "no_repeat_ngram_size": "0", "encoder_repetition_penalty": "1",
+	"encoder_no_repeat_ngram_size": "0", "min_length": "0", "min_new_tokens": "0", "bad_words_ids": "",
+	"force_words_ids": "", "forced_bos_token_id": "", "forced_eos_token_id": "", "suppress_tokens": "",
+	"begin_suppress_tokens": "", "sequence_bias": "", "guidance_scale": "1", "exponential_decay_length_penalty": "",
+	"watermarking_config": "", "dola_layers": "", "constraints": "",
 }
 
 func (s *settings) ignored() []string {

@@ -49,7 +49,8 @@ func TestReadDefaults(t *testing.T) {
 		`[]`: "object", `null`: "object", `{"temperature":"hot"}`: "temperature", `{"temperature":-1}`: "temperature",
 		`{"top_k":1.5}`: "top_k", `{"top_p":2}`: "top-p",
 		`{"eos_token_id":"</s>"}`: "eos_token_id", `{"eos_token_id":[1,"x"]}`: "eos_token_id",
-		`{"do_sample":1}`: "do_sample", `{"stop_strings":[3]}`: "stop_strings", `{"max_new_tokens":-3}`: "max_new_tokens",
+		`{"do_sample":1}`: "do_sample", `{"stop_strings":[3]}`: "stop_strings",
+		`{"max_new_tokens":-3}`:    "max_new_tokens",
 		`{"repetition_penalty":0}`: "repetition", `{`: "JSON", `{"x":"` + strings.Repeat("y", 1<<20) + `"}`: "larger",
 	} {
 		_, err := readDefaults(t, text)

@@ -21,12 +21,13 @@ type Request struct {
 	Sequence int // which stream of random numbers is drawn from
 }
 
-// Ending says where an answer ends: before a stop token, before the text contains a stop string, or after a number of
+// Ending says where an answer ends: before a stop token, before a stop string or right after it, or after a number of
 // tokens, if the model's positions don't run out first.
 type Ending struct {
 	Tokens  []int
 	Strings []string
-	MaxNew  int // 0: as many as the model's positions allow
+	Keep    bool // the stop string stays in the text
+	MaxNew  int  // 0: as many as the model's positions allow
 }
 
 // The reasons why an answer ended.
@@ -38,13 +39,13 @@ const (
 // Answer is how a text went on.
 type Answer struct {
 	IDs    []int  // without the stop token, with those of a stop string
-	Text   string // without special tokens and the stop string
+	Text   string // without special tokens and, unless it is kept, the stop string
 	Reason string // Stopped or Length; "" in an answer that an error cut off
 }
 
 // Run continues requests in one batch. The text of each answer is handed to piece, if that isn't nil, as it comes: what
-// has been handed over never changes and holds no part of a stop string. The answers don't depend on what else is in
-// the batch. With an error come the answers as far as they got.
+// has been handed over never changes and holds no part of a stop string that is cut off. The answers don't depend on
+// what else is in the batch. With an error come the answers as far as they got.
 func Run(
 	ctx context.Context, m Model, tok tokenizer.Tokenizer, reqs []Request, o Options, e Ending,
 	piece func(i int, text string),
@@ -101,7 +102,9 @@ func newWriter(tok tokenizer.Tokenizer, r Request, o Options, e Ending, position
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{sampler: sampler, stream: tokenizer.NewStream(tok, true), cutter: NewCutter(e.Strings), stops: e.Tokens}
+	w := &writer{
+		sampler: sampler, stream: tokenizer.NewStream(tok, true), cutter: NewCutter(e.Strings, e.Keep), stops: e.Tokens,
+	}
 	for _, id := range r.Prompt {
 		w.stream.Add(id) // how the first tokens read depends on those before them
 	}

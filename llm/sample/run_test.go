@@ -96,11 +96,15 @@ func TestRun(t *testing.T) {
 		t.Errorf("the pieces are %q", pieces)
 	}
 	m.positions = 100
-	got, err = Run(context.Background(), m, ascii, reqs[:1], greedy, Ending{Strings: []string{"\nUser"}, MaxNew: 40}, nil)
-	if d := cmp.Diff([]Answer{{m.answers[0][:10], "Hello", Stopped}}, got); err != nil || d != "" {
-		t.Errorf("%v (−want +got):\n%s", err, d)
+	for text, keep := range map[string]bool{"Hello": false, "Hello\nUser": true} {
+		e := Ending{Strings: []string{"\nUser"}, Keep: keep, MaxNew: 40}
+		got, err = Run(context.Background(), m, ascii, reqs[:1], greedy, e, nil)
+		if d := cmp.Diff([]Answer{{m.answers[0][:10], text, Stopped}}, got); err != nil || d != "" {
+			t.Errorf("%v (−want +got):\n%s", err, d)
+		}
 	}
-	got, err = Run(context.Background(), m, ascii, reqs[2:3], greedy, Ending{MaxNew: 3}, nil) // the script of sequence 0
+	// The script is that of sequence 0.
+	got, err = Run(context.Background(), m, ascii, reqs[2:3], greedy, Ending{MaxNew: 3}, nil)
 	if d := cmp.Diff([]Answer{{m.answers[0][:3], "Hel", Length}}, got); err != nil || d != "" {
 		t.Errorf("%v (−want +got):\n%s", err, d)
 	}

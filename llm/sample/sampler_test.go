@@ -239,7 +239,8 @@ func TestCheck(t *testing.T) {
 	nan := math.NaN()
 	for _, change := range []func(o *Options){
 		func(o *Options) { o.Temperature = -1 }, func(o *Options) { o.Temperature = nan },
-		func(o *Options) { o.Temperature = inf }, func(o *Options) { o.Temperature = 1e-60 }, func(o *Options) { o.TopK = -1 }, func(o *Options) { o.TopP = -.1 },
+		func(o *Options) { o.Temperature = inf }, func(o *Options) { o.Temperature = 1e-60 },
+		func(o *Options) { o.TopK = -1 }, func(o *Options) { o.TopP = -.1 },
 		func(o *Options) { o.TopP = 1.1 }, func(o *Options) { o.TopP = nan }, func(o *Options) { o.MinP = 2 },
 		func(o *Options) { o.RepetitionPenalty = 0 }, func(o *Options) { o.RepetitionPenalty = nan },
 	} {
