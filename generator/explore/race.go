@@ -58,8 +58,12 @@ func (s *search) compete(ctx context.Context, alpha float64, incumbent *entry, f
 		field = slices.Insert(field, 0, &entrant{entry: *incumbent, known: s.known[incumbent.Hash], seeded: true})
 	}
 	config := stats.RaceConfig{Candidates: len(field), Items: n, Alpha: alpha, Range: s.span}
-	if alpha == 0 {
+	switch {
+	case alpha == 0:
 		config.Looks = []int{n}
+	case incumbent != nil:
+		// These candidates differ from the incumbent in a part: hardly one is dropped before a quarter of the items.
+		config.Looks = slices.DeleteFunc(stats.Looks(n), func(at int) bool { return 4*at < n })
 	}
 	race, err := stats.NewRace(config)
 	if err != nil {

@@ -95,13 +95,14 @@ func square(n int) [][]float64 {
 	return rows
 }
 
-// Looks is the default schedule: after 2, 4, 8, 12, 16, 24, 32 and 48 of 64 parts of the items, but not before the 8th
-// item. More looks would drop a little earlier; but each of them makes the candidates' weights again.
+// Looks is the default schedule: after 2, 4, 8, 12, 16, 24, 32 and 48 of 64 parts of the items, but not before the 16th
+// item, when hardly anything can have been shown. More looks would drop a little earlier; but each of them makes the
+// candidates' weights again.
 func Looks(items int) []int {
 	var looks []int
 	for _, parts := range []int{2, 4, 8, 12, 16, 24, 32, 48} {
 		at := (items*parts + 63) / 64
-		if at >= 8 && at < items && (len(looks) == 0 || at > looks[len(looks)-1]) {
+		if at >= 16 && at < items && (len(looks) == 0 || at > looks[len(looks)-1]) {
 			looks = append(looks, at)
 		}
 	}
