@@ -80,7 +80,7 @@ func openTalker(s *session, dir string) (*talker, func(), error) {
 		return nil, nil, err
 	}
 	var closeModel func()
-	if t.model, closeModel, err = openModel(dir, s.String("adapter")); err != nil {
+	if t.model, closeModel, err = openModel(s, dir); err != nil {
 		return nil, nil, err
 	}
 	if len(defaults.Ignored) > 0 {

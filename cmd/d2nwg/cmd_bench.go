@@ -41,13 +41,11 @@ func arithmeticFlag(value string) cli.Flag {
 }
 
 func engineOptions(s *session) (engine.Options, error) {
-	switch s.String("arithmetic") {
-	case "f32":
-		return engine.Options{Arithmetic: engine.F32}, nil
-	case "bf16":
-		return engine.Options{Arithmetic: engine.BF16}, nil
+	a, err := engine.ParseArithmetic(s.String("arithmetic"))
+	if err != nil {
+		return engine.Options{}, usagef("--arithmetic: %v", err)
 	}
-	return engine.Options{}, usagef("--arithmetic is f32 or bf16, not %q", s.String("arithmetic"))
+	return engine.Options{Arithmetic: a}, nil
 }
 
 // speed is what bench measured.

@@ -32,6 +32,7 @@ answers, whatever the batch.`,
 			`d2nwg chat models/mine --batch 16 --max-tokens 64 --stop "\n" < questions.jsonl > answers.jsonl`,
 			"many at once"),
 		Flags: []cli.Flag{
+			arithmeticFlag("bf16"),
 			&cli.StringFlag{Name: "adapter",
 				Usage: "a saved variant of the checkpoint (folder with variant.json) to talk to instead"},
 			&cli.StringFlag{Name: "prompt", Usage: "answer this and end"},

@@ -41,6 +41,7 @@ by hash into train, select, confirm and test, the same way improve cuts it.`,
 			&cli.IntFlag{Name: "n", Usage: "most questions of each task of a mix, or items of a file's split (0: 200 of a task, all of a file)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "the seed of a mix's questions"},
 			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder with variant.json) to score instead"},
+			arithmeticFlag("f32"),
 			&cli.IntFlag{Name: "workers", Usage: "how many threads score (0: one a core); results do not depend on it"},
 		},
 		Action: action(runEval),
@@ -79,7 +80,11 @@ func runEval(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	model, err := engine.New(c, engine.Options{})
+	options, err := engineOptions(s)
+	if err != nil {
+		return err
+	}
+	model, err := engine.New(c, options)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ next id at each position. Lines are answered as they come.`,
 			"d2nwg logits models/stories260K < ids.jsonl > logits.jsonl", "many"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder with variant.json) to compute instead"},
+			arithmeticFlag("f32"),
 		},
 		Action: action(runLogits),
 	}
@@ -35,7 +36,7 @@ func runLogits(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	model, closeModel, err := openModel(args[0], s.String("adapter"))
+	model, closeModel, err := openModel(s, args[0])
 	if err != nil {
 		return err
 	}
@@ -44,15 +45,20 @@ func runLogits(ctx context.Context, s *session) error {
 	return s.answerLines(ctx, func(line []byte) (any, error) { return logitsLine(model, line) })
 }
 
-// openModel loads a checkpoint, or a saved variant of it, for scoring. The returned function releases it.
-func openModel(dir, adapter string) (*engine.Model, func(), error) {
+// openModel loads a checkpoint, or the saved variant of it that --adapter names, to compute in --arithmetic. The
+// returned function releases it.
+func openModel(s *session, dir string) (*engine.Model, func(), error) {
+	options, err := engineOptions(s)
+	if err != nil {
+		return nil, nil, err
+	}
 	c, err := llm.Open(dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	release := func() { c.Close() } // a read-only mapping: nothing is lost when unmapping fails
-	model, err := engine.New(c, engine.Options{})
-	if err == nil && adapter != "" {
+	model, err := engine.New(c, options)
+	if adapter := s.String("adapter"); err == nil && adapter != "" {
 		var v *llm.Variant
 		if v, _, err = llm.LoadVariant(c, adapter); err == nil {
 			model, err = model.With(v)

@@ -35,6 +35,17 @@ const (
 	BF16
 )
 
+// ParseArithmetic returns the arithmetic of a name, "f32" or "bf16".
+func ParseArithmetic(name string) (Arithmetic, error) {
+	switch name {
+	case "f32":
+		return F32, nil
+	case "bf16":
+		return BF16, nil
+	}
+	return 0, fmt.Errorf("there is no arithmetic %q; use f32 or bf16", name)
+}
+
 // Options of a Model.
 type Options struct {
 	Arithmetic Arithmetic

@@ -221,7 +221,11 @@ func (r *Run) Close() error {
 // engine decodes the base for scoring, once.
 func (r *Run) engine() (*engine.Model, error) {
 	if r.model == nil {
-		m, err := engine.New(r.base, engine.Options{})
+		arithmetic, err := engine.ParseArithmetic(r.Recipe.Score.Arithmetic)
+		if err != nil {
+			return nil, err
+		}
+		m, err := engine.New(r.base, engine.Options{Arithmetic: arithmetic})
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"d2nwg/eval"
 	"d2nwg/eval/procedural"
 	"d2nwg/generator"
+	"d2nwg/llm/engine"
 )
 
 // Bundled names what ships with d2nwg: the small base model, and its relatives.
@@ -34,12 +35,13 @@ type Improve struct {
 
 // Score names the data a run is judged on.
 type Score struct {
-	Mix    string `yaml:"mix" json:"mix,omitempty" doc:"procedural tasks joined by '+', one for each kind of input (see 'd2nwg tasks')"`
-	Form   string `yaml:"form" json:"form,omitempty" doc:"prompt form of the mix: bare (x>) or described (description, newline, x>)"`
-	Tasks  string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}"`
-	Text   string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
-	Metric string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
-	Items  Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = 200, 200 and 600 questions, or 60, 120 and 300 documents"`
+	Mix        string `yaml:"mix" json:"mix,omitempty" doc:"procedural tasks joined by '+', one for each kind of input (see 'd2nwg tasks')"`
+	Form       string `yaml:"form" json:"form,omitempty" doc:"prompt form of the mix: bare (x>) or described (description, newline, x>)"`
+	Tasks      string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}"`
+	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
+	Arithmetic string `yaml:"arithmetic" json:"arithmetic,omitempty" doc:"what weights are multiplied with: f32, or bf16 where they are stored so (faster, less exact)"`
+	Metric     string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
+	Items      Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = 200, 200 and 600 questions, or 60, 120 and 300 documents"`
 }
 
 // Items caps the number of items of each cut.
@@ -119,7 +121,7 @@ func (p *paperImprove) Validate() error { return (*Improve)(p).Validate() }
 // SetDefaults fills in what a recipe need not say.
 func (r *Improve) SetDefaults() {
 	r.Base, r.Backend = Bundled, "auto"
-	r.Score.Form = Bare
+	r.Score.Form, r.Score.Arithmetic = Bare, "f32"
 	r.Relatives.Make = MakeRelatives{Count: 16, Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
 		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
 	r.Spectrum.Percent = 25
@@ -146,6 +148,9 @@ func (r *Improve) Validate() error {
 	}
 	if r.Score.Form != Bare && r.Score.Form != Described {
 		return Invalid("score.form", "%q is neither bare nor described", r.Score.Form)
+	}
+	if _, err := engine.ParseArithmetic(r.Score.Arithmetic); err != nil {
+		return Invalid("score.arithmetic", "%v", err)
 	}
 	if m := r.Score.Metric; m != "" && !slices.Contains([]string{eval.Exact, eval.Margin, eval.BitsPerByte}, m) {
 		return Invalid("score.metric", "%q is none of %s, %s and %s", m, eval.Exact, eval.Margin, eval.BitsPerByte)
