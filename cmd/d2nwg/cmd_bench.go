@@ -113,7 +113,11 @@ func (b *bench) run(ctx context.Context, prefill, decode int) error {
 	}
 	set := kernel.Best()
 	r.Peak = set.Peak(arithmetic, r.Threads, time.Second/2) / 1e9
-	r.Bandwidth = set.Bandwidth(make([]byte, 512<<20), r.Threads, time.Second/2) / 1e9
+	buffer := make([]byte, 512<<20)
+	for i := 0; i < len(buffer); i += 512 { // untouched memory is one page of zeros
+		buffer[i] = byte(i >> 9)
+	}
+	r.Bandwidth = set.Bandwidth(buffer, r.Threads, time.Second/2) / 1e9
 	prompt := b.prompt(prefill)
 	if _, err := b.model.LogitsLast(prompt); err != nil { // brings the file into memory
 		return err

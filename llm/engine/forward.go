@@ -19,12 +19,21 @@ type segment struct {
 	cache  []kv     // one a layer, or one for all layers in turn
 }
 
-// kv holds keys and values of one layer: k (kv_heads, head_dim, cap), so that one instruction meets many keys, and
-// v (cap, kv_heads·head_dim).
+// kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), so that one instruction meets
+// many keys and all of a block lie together, and v (cap, kv_heads·head_dim).
 type kv struct{ k, v []float32 }
 
-// keyBlock is what caches are rounded up to, a cache line of keys.
-const keyBlock = 16
+// keyBlock is what caches are rounded up to.
+const keyBlock = 64
+
+// keys sets scores (n) to the dot products of a query with the first n keys of a head; k begins with these.
+func (m *Model) keys(scores, q, k []float32) {
+	for len(scores) > keyBlock {
+		m.k.Keys(scores[:keyBlock], q, k, keyBlock)
+		scores, k = scores[keyBlock:], k[len(q)*keyBlock:]
+	}
+	m.k.Keys(scores, q, k, keyBlock)
+}
 
 func roundUp(n, block int) int { return (n + block - 1) / block * block }
 
@@ -193,8 +202,12 @@ func (m *Model) place(layer int, b *batch, s *scratch, r int, q, k, v, cos, sin 
 	seg := b.segments[s.segmentOf[r]]
 	store := seg.kv(layer)
 	slot := seg.past + r - seg.row
-	for d, x := range k {
-		store.k[d*seg.cap+slot] = x
+	block, in := slot/keyBlock*keyBlock*dim, slot%keyBlock
+	for h := 0; h < len(k); h += dim {
+		to := store.k[h*seg.cap+block+in:]
+		for d, x := range k[h : h+dim] {
+			to[d*keyBlock] = x
+		}
 	}
 	copy(store.v[slot*len(v):], v)
 }
@@ -203,11 +216,21 @@ func (m *Model) place(layer int, b *batch, s *scratch, r int, q, k, v, cos, sin 
 // that they copy from, so that these are complete.
 func (s *segment) copyKeys(layer, dim int) {
 	from, to := s.before.kv(layer), s.kv(layer)
-	width := len(to.k) / s.cap // kv_heads·head_dim
-	for d := range width {
-		copy(to.k[d*s.cap:d*s.cap+s.past], from.k[d*s.before.cap:])
+	to.copy(from, s.cap, s.before.cap, s.past, dim)
+}
+
+// copy copies the first n keys and values of a cache with room for from of them to one with room for to.
+func (x kv) copy(old kv, to, from, n, dim int) {
+	width := len(x.k) / to // kv_heads·head_dim
+	whole, rest := n/keyBlock*keyBlock*dim, n%keyBlock
+	for h := 0; h < width; h += dim {
+		to, from := x.k[h*to:(h+dim)*to], old.k[h*from:(h+dim)*from]
+		copy(to[:whole], from)
+		for d := whole; rest > 0 && d < whole+dim*keyBlock; d += keyBlock { // what stands behind them stays
+			copy(to[d:d+rest], from[d:])
+		}
 	}
-	copy(to.v[:s.past*width], from.v)
+	copy(x.v[:n*width], old.v)
 }
 
 // attend replaces the queries in s.q by what attention gives for them, of the needed rows alone where trim is set.
@@ -221,40 +244,42 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 	for _, seg := range b.segments {
 		work += seg.n * (seg.keys() + seg.parent.keys())
 	}
-	threads := threadsFor(b.threads, work*m.config.Heads)
-	kernel.Parallel(n, threads, 1, func(lo, hi int) {
+	heads := m.config.KVHeads
+	kernel.Parallel(n*heads, threadsFor(b.threads, work*m.config.Heads*m.config.HeadDim), 1, func(lo, hi int) {
 		var scores []float32
 		for i := lo; i < hi; i++ {
-			r := i
+			r := i / heads
 			if rows != nil {
-				r = rows[i]
+				r = rows[r]
 			}
 			seg := b.segments[s.segmentOf[r]]
 			scores = sized(&scores, seg.parent.keys()+seg.keys())
-			m.attendRow(layer, seg, r-seg.row, s.q[r*m.config.Heads*m.config.HeadDim:], scores)
+			m.attendHead(layer, seg, r-seg.row, i%heads, s.q[r*m.config.Heads*m.config.HeadDim:], scores)
 		}
 	})
 }
 
-// attendRow computes attention for token i of a segment, in place of its queries q (heads, head_dim).
-func (m *Model) attendRow(layer int, seg *segment, i int, q, scores []float32) {
+// attendHead computes attention for token i of a segment and the queries that share one head of keys and values, in
+// place of these queries in q (heads, head_dim).
+func (m *Model) attendHead(layer int, seg *segment, i, head int, q, scores []float32) {
 	c := m.config
 	dim, kn, group := c.HeadDim, c.KVHeads*c.HeadDim, c.Heads/c.KVHeads
 	own := seg.kv(layer)
 	before, here := seg.parent.keys(), seg.past+i+1
 	scores = scores[:before+here]
+	at := head * dim
 	var shared kv
-	for h := range c.Heads {
+	if before > 0 {
+		shared = seg.parent.kv(layer)
+	}
+	for h := head * group; h < (head+1)*group; h++ {
 		x := q[h*dim : (h+1)*dim]
-		at := h / group * dim // of the head's keys and values
 		if before > 0 {
-			shared = seg.parent.kv(layer)
-			m.k.Keys(scores[:before], x, shared.k[at*seg.parent.cap:], seg.parent.cap)
-			shared.v = shared.v[at:]
+			m.keys(scores[:before], x, shared.k[at*seg.parent.cap:])
 		}
-		m.k.Keys(scores[before:], x, own.k[at*seg.cap:], seg.cap)
+		m.keys(scores[before:], x, own.k[at*seg.cap:])
 		scale := m.k.Softmax(scores)
-		m.k.Values(x, scores, shared.v, before, own.v[at:], kn, scale)
+		m.k.Values(x, scores, shared.v[min(at, len(shared.v)):], before, own.v[at:], kn, scale)
 	}
 }
 

@@ -153,10 +153,7 @@ func (m *Model) grow(seg *segment, n, from int) {
 	for i := from; i < len(m.layers); i++ {
 		fresh := kv{make([]float32, kn*room), make([]float32, kn*room)}
 		if old != nil {
-			for d := range kn {
-				copy(fresh.k[d*room:], old[i].k[d*seg.cap:d*seg.cap+seg.past])
-			}
-			copy(fresh.v, old[i].v[:seg.past*kn])
+			fresh.copy(old[i], room, seg.cap, seg.past, m.config.HeadDim)
 		}
 		seg.cache[i] = fresh
 	}

@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Parallel calls f for ranges that together are 0…n, in up to threads goroutines. Ranges begin at multiples of grain. A
@@ -15,31 +17,108 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		f(0, n)
 		return
 	}
-	block := max(1, units/(threads*8)) * grain // small, so that no thread waits long for another
-	var next atomic.Int64
-	var failed atomic.Pointer[any]
-	var wait sync.WaitGroup
-	for range threads {
-		wait.Go(func() {
-			debug.SetPanicOnFault(true) // of this goroutine, which ends here
-			defer func() {
-				if r := recover(); r != nil {
-					failed.Store(&r)
-				}
-			}()
-			for failed.Load() == nil {
-				lo := int(next.Add(int64(block))) - block
-				if lo >= n {
-					return
-				}
-				f(lo, min(lo+block, n))
-			}
-		})
+	j := &job{f: f, n: n, block: max(1, units/(threads*8)) * grain} // small blocks, so that no thread waits long for another
+	j.pending.Store(int64(threads - 1))
+	for range threads - 1 {
+		hire(j)
 	}
-	wait.Wait()
-	if r := failed.Load(); r != nil {
+	j.work()
+	for spins := 0; j.pending.Load() > 0; spins++ {
+		if spins > 1000 { // nearly done by now, unless another thread of the machine has the processor
+			runtime.Gosched()
+		}
+	}
+	if r := j.failed.Load(); r != nil {
 		panic(*r)
 	}
+}
+
+// job is one call of Parallel.
+type job struct {
+	f        func(lo, hi int)
+	n, block int
+	next     atomic.Int64
+	pending  atomic.Int64 // helpers at work
+	failed   atomic.Pointer[any]
+}
+
+// work takes blocks until none is left.
+func (j *job) work() {
+	defer func() {
+		if r := recover(); r != nil {
+			j.failed.Store(&r)
+		}
+	}()
+	for j.failed.Load() == nil {
+		lo := int(j.next.Add(int64(j.block))) - j.block
+		if lo >= j.n {
+			return
+		}
+		j.f(lo, min(lo+j.block, j.n))
+	}
+}
+
+// helper is a goroutine that waits for jobs: awake for a moment after each, since the next one comes within microseconds
+// while a model is computed and waking a thread takes longer than many a job; then asleep.
+type helper struct {
+	job  atomic.Pointer[job]
+	wake chan struct{}
+}
+
+// idle are the helpers without a job.
+var idle struct {
+	sync.Mutex
+	helpers []*helper
+}
+
+// awake is how long a helper without a job stays awake.
+const awake = 50 * time.Microsecond
+
+func hire(j *job) {
+	idle.Lock()
+	var h *helper
+	if last := len(idle.helpers) - 1; last >= 0 {
+		h, idle.helpers = idle.helpers[last], idle.helpers[:last]
+	}
+	idle.Unlock()
+	if h == nil {
+		h = &helper{wake: make(chan struct{}, 1)}
+		h.job.Store(j)
+		go h.serve()
+		return
+	}
+	h.job.Store(j)
+	select {
+	case h.wake <- struct{}{}:
+	default: // the wish to wake is there already
+	}
+}
+
+func (h *helper) serve() {
+	debug.SetPanicOnFault(true)
+	for {
+		if j := h.await(); j != nil {
+			j.work()
+			h.job.Store(nil)
+			idle.Lock()
+			idle.helpers = append(idle.helpers, h)
+			idle.Unlock()
+			j.pending.Add(-1)
+		}
+	}
+}
+
+// await returns the next job, or nil after a wish to wake that came with an earlier one.
+func (h *helper) await() *job {
+	for start := time.Now(); time.Since(start) < awake; {
+		for range 100 {
+			if j := h.job.Load(); j != nil {
+				return j
+			}
+		}
+	}
+	<-h.wake
+	return h.job.Load()
 }
 
 // MultiplyParallel is Multiply for all outputs, in up to threads goroutines.
