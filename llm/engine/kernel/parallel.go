@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -17,15 +16,16 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		f(0, n)
 		return
 	}
-	j := &job{f: f, n: n, block: max(1, units/(threads*8)) * grain} // small blocks, so that no thread waits long for another
+	j := &job{f: f, n: n, block: max(1, units/(threads*8)) * grain, done: make(chan struct{}, 1)} // small blocks: no thread waits long for another
 	j.pending.Store(int64(threads - 1))
 	for range threads - 1 {
 		hire(j)
 	}
 	j.work()
 	for spins := 0; j.pending.Load() > 0; spins++ {
-		if spins > 1000 { // nearly done by now, unless another thread of the machine has the processor
-			runtime.Gosched()
+		if spins == patience { // nearly done by now, unless somebody else has the processor: give up this one, too
+			<-j.done
+			break
 		}
 	}
 	if r := j.failed.Load(); r != nil {
@@ -33,12 +33,16 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 	}
 }
 
+// patience is how often the caller looks for its helpers to end before it sleeps: some ten microseconds.
+const patience = 20_000
+
 // job is one call of Parallel.
 type job struct {
 	f        func(lo, hi int)
 	n, block int
 	next     atomic.Int64
-	pending  atomic.Int64 // helpers at work
+	pending  atomic.Int64  // helpers at work
+	done     chan struct{} // gets one message from the last of them
 	failed   atomic.Pointer[any]
 }
 
@@ -103,7 +107,9 @@ func (h *helper) serve() {
 			idle.Lock()
 			idle.helpers = append(idle.helpers, h)
 			idle.Unlock()
-			j.pending.Add(-1)
+			if j.pending.Add(-1) == 0 {
+				j.done <- struct{}{}
+			}
 		}
 	}
 }
