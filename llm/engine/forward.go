@@ -65,7 +65,6 @@ type scratch struct {
 	inputs                  inputs
 	cache                   []float32
 	segmentOf, position     []int
-	logits                  []float32
 }
 
 // sized returns s with length n; its contents are undefined.

@@ -357,15 +357,15 @@ func newMetaspace(c component) (step, error) {
 	}
 	if c.AddPrefixSpace != nil && !*c.AddPrefixSpace {
 		if c.PrependScheme != "" && scheme != "never" {
-			return nil, fmt.Errorf("Metaspace has add_prefix_space false and prepend_scheme %.100q, which disagree", scheme)
+			return nil, fmt.Errorf("the component Metaspace has add_prefix_space false and prepend_scheme %.100q, which disagree", scheme)
 		}
 		scheme = "never"
 	}
 	if !slices.Contains([]string{"always", "first", "never"}, scheme) {
-		return nil, fmt.Errorf("Metaspace with the prepend_scheme %.100q isn't supported", scheme)
+		return nil, fmt.Errorf("the component Metaspace with the prepend_scheme %.100q isn't supported", scheme)
 	}
 	if utf8.RuneCountInString(c.Replacement) != 1 {
-		return nil, fmt.Errorf("Metaspace needs one character as replacement, not %.100q", c.Replacement)
+		return nil, fmt.Errorf("the component Metaspace needs one character as replacement, not %.100q", c.Replacement)
 	}
 	return metaspace{c.Replacement, scheme, flag(c.Split, true)}, nil
 }
