@@ -26,15 +26,6 @@ type kv struct{ k, v []float32 }
 // keyBlock is what caches are rounded up to.
 const keyBlock = 64
 
-// keys sets scores (n) to the dot products of a query with the first n keys of a head; k begins with these.
-func (m *Model) keys(scores, q, k []float32) {
-	for len(scores) > keyBlock {
-		m.k.Keys(scores[:keyBlock], q, k, keyBlock)
-		scores, k = scores[keyBlock:], k[len(q)*keyBlock:]
-	}
-	m.k.Keys(scores, q, k, keyBlock)
-}
-
 func roundUp(n, block int) int { return (n + block - 1) / block * block }
 
 func (s *segment) kv(layer int) kv { return s.cache[min(layer, len(s.cache)-1)] }
@@ -230,56 +221,6 @@ func (x kv) copy(old kv, to, from, n, dim int) {
 		}
 	}
 	copy(x.v[:n*width], old.v)
-}
-
-// attend replaces the queries in s.q by what attention gives for them, of the needed rows alone where trim is set.
-func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
-	rows := b.need
-	n := len(rows)
-	if !trim {
-		rows, n = nil, len(b.ids)
-	}
-	work := 0
-	for _, seg := range b.segments {
-		work += seg.n * (seg.keys() + seg.parent.keys())
-	}
-	heads := m.config.KVHeads
-	kernel.Parallel(n*heads, threadsFor(b.threads, work*m.config.Heads*m.config.HeadDim), 1, func(lo, hi int) {
-		var scores []float32
-		for i := lo; i < hi; i++ {
-			r := i / heads
-			if rows != nil {
-				r = rows[r]
-			}
-			seg := b.segments[s.segmentOf[r]]
-			scores = sized(&scores, seg.parent.keys()+seg.keys())
-			m.attendHead(layer, seg, r-seg.row, i%heads, s.q[r*m.config.Heads*m.config.HeadDim:], scores)
-		}
-	})
-}
-
-// attendHead computes attention for token i of a segment and the queries that share one head of keys and values, in
-// place of these queries in q (heads, head_dim).
-func (m *Model) attendHead(layer int, seg *segment, i, head int, q, scores []float32) {
-	c := m.config
-	dim, kn, group := c.HeadDim, c.KVHeads*c.HeadDim, c.Heads/c.KVHeads
-	own := seg.kv(layer)
-	before, here := seg.parent.keys(), seg.past+i+1
-	scores = scores[:before+here]
-	at := head * dim
-	var shared kv
-	if before > 0 {
-		shared = seg.parent.kv(layer)
-	}
-	for h := head * group; h < (head+1)*group; h++ {
-		x := q[h*dim : (h+1)*dim]
-		if before > 0 {
-			m.keys(scores[:before], x, shared.k[at*seg.parent.cap:])
-		}
-		m.keys(scores[before:], x, own.k[at*seg.cap:])
-		scale := m.k.Softmax(scores)
-		m.k.Values(x, scores, shared.v[min(at, len(shared.v)):], before, own.v[at:], kn, scale)
-	}
 }
 
 // keepRows moves the needed rows of x and q to the front and returns how many there are.

@@ -147,7 +147,7 @@ func BenchmarkVectors(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 1))
 	x, w, big, out := normal(random, 2048), normal(random, 2048), normal(random, 128256), make([]float32, 2048)
 	const keys, dim, stride = 512, 64, 512
-	p, v := normal(random, keys), normal(random, keys*stride)
+	p, v := normal(random, Queries*keys), normal(random, keys*stride)
 	for _, s := range Available() {
 		run := func(name string, values int, f func()) {
 			b.Run(s.name+"/"+name, func(b *testing.B) {
@@ -162,7 +162,12 @@ func BenchmarkVectors(b *testing.B) {
 		run("Max", len(big), func() { s.Max(big) })
 		run("SumExp", len(big), func() { s.SumExp(big, 4) })
 		run("Softmax", keys, func() { copy(out, x); s.Softmax(out[:keys]) })
-		run("Keys", keys*dim, func() { s.Keys(out[:keys], x[:dim], v, stride) })
-		run("Values", keys*dim, func() { s.Values(out[:dim], p, nil, 0, v, stride, 1) })
+		for n := 1; n <= Queries; n++ {
+			q, scores, results := Rows{x, n, dim, dim}, Rows{out, n, keys, keys}, Rows{out, n, dim, dim}
+			run(fmt.Sprintf("Keys/queries=%d", n), n*keys*dim, func() { s.Keys(scores, q, v, stride) })
+			run(fmt.Sprintf("Values/queries=%d", n), n*keys*dim, func() {
+				s.Values(results, Rows{p, n, keys, keys}, nil, 0, v, stride, &[Queries]float32{1, 1, 1, 1}, false)
+			})
+		}
 	}
 }

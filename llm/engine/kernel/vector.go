@@ -7,9 +7,9 @@ import "math"
 type vectors struct {
 	rmsNorm func(dst, x, w []float32, eps float32)
 	swiglu  func(gate, up []float32)
-	keys    func(s, q, kt []float32, stride int)
+	keys    func(scores, q Rows, kt []float32, stride int)
 	softmax func(s []float32) float32
-	values  func(out, p, v []float32, n int, w []float32, stride int, scale float32)
+	values  func(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool)
 	max     func(x []float32) float32
 	sumExp  func(x []float32, shift float32) float64
 }
@@ -28,41 +28,12 @@ func (s *Set) SwiGLU(gate, up []float32) {
 	}
 }
 
-// Keys sets s[j] = Σ_d q[d]·kt[d·stride+j] for all of s. It touches nothing beyond.
-func (s *Set) Keys(scores, q, kt []float32, stride int) {
-	if len(scores) == 0 {
-		return
-	}
-	if len(q) == 0 {
-		clear(scores)
-		return
-	}
-	s.vectors.keys(scores, q, kt[:(len(q)-1)*stride+len(scores)], stride)
-}
-
 // Softmax sets s[j] = exp(s[j] − max s) and returns 1 / Σ s[j].
 func (s *Set) Softmax(scores []float32) float32 {
 	if len(scores) == 0 {
 		return float32(math.Inf(1))
 	}
 	return s.vectors.softmax(scores)
-}
-
-// Values sets out[d] = scale · Σ_j p[j]·v[j·stride+d], where the rows of the first n keys are in v and those of the
-// others in w. The sum doesn't depend on where n cuts.
-func (s *Set) Values(out, p, v []float32, n int, w []float32, stride int, scale float32) {
-	if len(out) == 0 {
-		return
-	}
-	s.vectors.values(out, p, rows(v, n, stride, len(out)), n, rows(w, len(p)-n, stride, len(out)), stride, scale)
-}
-
-// rows cuts a slice to n rows of some width.
-func rows(x []float32, n, stride, width int) []float32 {
-	if n == 0 {
-		return nil
-	}
-	return x[:(n-1)*stride+width]
 }
 
 // Max returns the largest value of x, -Inf for none.
@@ -99,15 +70,6 @@ func swigluPortable(gate, up []float32) {
 	}
 }
 
-func keysPortable(s, q, kt []float32, stride int) {
-	clear(s)
-	for d, x := range q {
-		for j, y := range kt[d*stride:][:len(s)] {
-			s[j] += float32(x * y)
-		}
-	}
-}
-
 func softmaxPortable(s []float32) float32 {
 	top := maxPortable(s)
 	sum := float32(0)
@@ -116,23 +78,6 @@ func softmaxPortable(s []float32) float32 {
 		sum += s[j]
 	}
 	return 1 / sum
-}
-
-func valuesPortable(out, p, v []float32, n int, w []float32, stride int, scale float32) {
-	clear(out)
-	for j, x := range p {
-		row := v
-		at := j * stride
-		if j >= n {
-			row, at = w, (j-n)*stride
-		}
-		for d, y := range row[at:][:len(out)] {
-			out[d] += float32(x * y)
-		}
-	}
-	for d := range out {
-		out[d] *= scale
-	}
 }
 
 func maxPortable(x []float32) float32 {

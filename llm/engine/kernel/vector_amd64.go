@@ -11,16 +11,26 @@ type assembly struct {
 	maximum       func(p unsafe.Pointer, n int) float32
 	expStore      func(p unsafe.Pointer, n int, shift float32) float32
 	expSum        func(p unsafe.Pointer, n int, shift float32) float32
-	keys          func(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)
-	values        func(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, s float32)
+	keys          [Queries]keysKernel
+	values        [Queries]valuesKernel
 }
+
+type (
+	keysKernel   func(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+	valuesKernel func(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int,
+		w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
+)
 
 var (
 	assembly256 = assembly{
-		sumSquares256, scaleMultiply256, swiglu256, maximum256, expStore256, expSum256, keys256, values256,
+		sumSquares256, scaleMultiply256, swiglu256, maximum256, expStore256, expSum256,
+		[Queries]keysKernel{keys1x256, keys2x256, keys3x256, keys4x256},
+		[Queries]valuesKernel{values1x256, values2x256, values3x256, values4x256},
 	}
 	assembly512 = assembly{
-		sumSquares512, scaleMultiply512, swiglu512, maximum512, expStore512, expSum512, keys512, values512,
+		sumSquares512, scaleMultiply512, swiglu512, maximum512, expStore512, expSum512,
+		[Queries]keysKernel{keys1x512, keys2x512, keys3x512, keys4x512},
+		[Queries]valuesKernel{values1x512, values2x512, values3x512, values4x512},
 	}
 )
 
@@ -36,14 +46,19 @@ func (a *assembly) vectors() vectors {
 			a.scaleMultiply(start(dst), start(x), start(w), len(x), scale)
 		},
 		swiglu: func(gate, up []float32) { a.swiglu(start(gate), start(up), len(gate)) },
-		keys: func(s, q, kt []float32, stride int) {
-			a.keys(start(s), start(q), len(q), start(kt), 4*stride, len(s))
+		keys: func(scores, q Rows, kt []float32, stride int) {
+			a.keys[q.N-1](start(scores.Data), 4*scores.Step, start(q.Data), 4*q.Step, q.Len, start(kt), 4*stride, scores.Len)
 		},
 		softmax: func(s []float32) float32 {
 			return 1 / a.expStore(start(s), len(s), a.maximum(start(s), len(s)))
 		},
-		values: func(out, p, v []float32, n int, w []float32, stride int, scale float32) {
-			a.values(start(out), len(out), start(p), start(v), n, start(w), len(p)-n, 4*stride, scale)
+		values: func(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
+			more := 0
+			if causal {
+				more = 1
+			}
+			a.values[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, start(v), n, start(w), p.Len-n,
+				4*stride, unsafe.Pointer(scale), more)
 		},
 		max:    func(x []float32) float32 { return a.maximum(start(x), len(x)) },
 		sumExp: a.sumExp,

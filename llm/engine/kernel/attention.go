@@ -1,0 +1,105 @@
+package kernel
+
+import "fmt"
+
+// Queries is the most queries that keys or values are gone through for at once.
+const Queries = 4
+
+// Rows are N rows of Len numbers, Step apart.
+type Rows struct {
+	Data         []float32
+	N, Len, Step int
+}
+
+// row is row i with some numbers more.
+func (r Rows) row(i, more int) []float32 { return r.Data[i*r.Step:][:r.Len+more] }
+
+// cut checks that Data has all rows, the last with some numbers more, and drops what is behind them.
+func (r Rows) cut(more int) Rows {
+	if r.N < 1 || r.N > Queries || r.Len < 0 || r.N > 1 && r.Step < r.Len+more {
+		panic(fmt.Sprintf("kernel: %d rows of %d numbers, %d apart", r.N, r.Len+more, r.Step))
+	}
+	r.Data = r.Data[:(r.N-1)*r.Step+r.Len+more]
+	return r
+}
+
+// Keys sets scores[i, j] = Σ_d q[i, d]·kt[d·stride+j] for up to Queries queries and all columns of scores. It touches
+// nothing beyond.
+func (s *Set) Keys(scores, q Rows, kt []float32, stride int) {
+	scores, q = scores.cut(0), q.cut(0)
+	if q.N != scores.N {
+		panic(fmt.Sprintf("kernel: scores of %d queries for %d", scores.N, q.N))
+	}
+	if scores.Len == 0 {
+		return
+	}
+	if q.Len == 0 {
+		for i := range scores.N {
+			clear(scores.row(i, 0))
+		}
+		return
+	}
+	s.vectors.keys(scores, q, kt[:(q.Len-1)*stride+scores.Len], stride)
+}
+
+// Values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j·stride+d] for up to Queries queries, where the rows of the first n
+// keys are in v and those of the others in w. The sum doesn't depend on where n cuts. With causal, row i of p has i
+// numbers more than the first, for as many keys more.
+func (s *Set) Values(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
+	more := 0
+	if causal {
+		more = p.N - 1
+	}
+	out, p = out.cut(0), p.cut(more)
+	if out.N != p.N || n > p.Len {
+		panic(fmt.Sprintf("kernel: results of %d queries for %d, %d of %d keys", out.N, p.N, n, p.Len))
+	}
+	if out.Len == 0 {
+		return
+	}
+	s.vectors.values(out, p, rows(v, n, stride, out.Len), n, rows(w, p.Len+more-n, stride, out.Len), stride, scale, causal)
+}
+
+// rows cuts a slice to n rows of some width.
+func rows(x []float32, n, stride, width int) []float32 {
+	if n == 0 {
+		return nil
+	}
+	return x[:(n-1)*stride+width]
+}
+
+func keysPortable(scores, q Rows, kt []float32, stride int) {
+	for i := range q.N {
+		s := scores.row(i, 0)
+		clear(s)
+		for d, x := range q.row(i, 0) {
+			for j, y := range kt[d*stride:][:len(s)] {
+				s[j] += float32(x * y)
+			}
+		}
+	}
+}
+
+func valuesPortable(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
+	for i := range out.N {
+		more := 0
+		if causal {
+			more = i
+		}
+		sum := out.row(i, 0)
+		clear(sum)
+		for j, x := range p.row(i, more) {
+			row := v
+			at := j * stride
+			if j >= n {
+				row, at = w, (j-n)*stride
+			}
+			for d, y := range row[at:][:len(sum)] {
+				sum[d] += float32(x * y)
+			}
+		}
+		for d := range sum {
+			sum[d] *= scale[i]
+		}
+	}
+}
