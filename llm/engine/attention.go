@@ -15,7 +15,7 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 		work += seg.n * (seg.keys() + seg.parent.keys())
 	}
 	heads, together := m.config.KVHeads, kernel.Queries
-	if n/together*heads < 8*b.threads { // rather leave each thread its share
+	if n/together*heads < 4*b.threads { // rather leave each thread its share
 		together = 1
 	}
 	kernel.Parallel((n+together-1)/together*heads, threadsFor(b.threads, work*m.config.Heads*m.config.HeadDim), 1, func(lo, hi int) {
