@@ -14,15 +14,6 @@ func dot256BF16x2(t *tile)
 func dot256BF16x3(t *tile)
 
 //go:noescape
-func line256BF16x1(t *tile)
-
-//go:noescape
-func line256BF16x2(t *tile)
-
-//go:noescape
-func line256BF16x3(t *tile)
-
-//go:noescape
 func dot256F16x1(t *tile)
 
 //go:noescape
@@ -32,15 +23,6 @@ func dot256F16x2(t *tile)
 func dot256F16x3(t *tile)
 
 //go:noescape
-func line256F16x1(t *tile)
-
-//go:noescape
-func line256F16x2(t *tile)
-
-//go:noescape
-func line256F16x3(t *tile)
-
-//go:noescape
 func dot256F32x1(t *tile)
 
 //go:noescape
@@ -48,15 +30,6 @@ func dot256F32x2(t *tile)
 
 //go:noescape
 func dot256F32x3(t *tile)
-
-//go:noescape
-func line256F32x1(t *tile)
-
-//go:noescape
-func line256F32x2(t *tile)
-
-//go:noescape
-func line256F32x3(t *tile)
 
 //go:noescape
 func dot512BF16x1(t *tile)
@@ -77,18 +50,6 @@ func dot512BF16x5(t *tile)
 func dot512BF16x6(t *tile)
 
 //go:noescape
-func line512BF16x1(t *tile)
-
-//go:noescape
-func line512BF16x2(t *tile)
-
-//go:noescape
-func line512BF16x3(t *tile)
-
-//go:noescape
-func line512BF16x4(t *tile)
-
-//go:noescape
 func dot512F16x1(t *tile)
 
 //go:noescape
@@ -105,18 +66,6 @@ func dot512F16x5(t *tile)
 
 //go:noescape
 func dot512F16x6(t *tile)
-
-//go:noescape
-func line512F16x1(t *tile)
-
-//go:noescape
-func line512F16x2(t *tile)
-
-//go:noescape
-func line512F16x3(t *tile)
-
-//go:noescape
-func line512F16x4(t *tile)
 
 //go:noescape
 func dot512F32x1(t *tile)
@@ -137,16 +86,7 @@ func dot512F32x5(t *tile)
 func dot512F32x6(t *tile)
 
 //go:noescape
-func line512F32x1(t *tile)
-
-//go:noescape
-func line512F32x2(t *tile)
-
-//go:noescape
-func line512F32x3(t *tile)
-
-//go:noescape
-func line512F32x4(t *tile)
+func line512F32(t *tile)
 
 //go:noescape
 func dot512Pairsx1(t *tile)
@@ -167,16 +107,7 @@ func dot512Pairsx5(t *tile)
 func dot512Pairsx6(t *tile)
 
 //go:noescape
-func line512Pairsx1(t *tile)
-
-//go:noescape
-func line512Pairsx2(t *tile)
-
-//go:noescape
-func line512Pairsx3(t *tile)
-
-//go:noescape
-func line512Pairsx4(t *tile)
+func line512Pairs(t *tile)
 
 //go:noescape
 func peak512F32(n int)

@@ -115,8 +115,8 @@ type product struct {
 
 func (p *product) run() {
 	groups := p.x.groups
-	if groups == 1 && p.x.rows <= len(p.f.lines[p.w.Type]) {
-		p.lines(p.f.lines[p.w.Type][p.x.rows-1])
+	if line := p.f.lines[p.w.Type]; line != nil && p.x.rows == 1 {
+		p.lines(line)
 		return
 	}
 	if groups <= fewTiles {
@@ -135,7 +135,7 @@ func (p *product) run() {
 	}
 }
 
-// lines multiplies all rows of X with W, row after row.
+// lines multiplies the one row of X with W, row after row.
 func (p *product) lines(line func(t *tile)) {
 	size := p.w.Type.Size()
 	row := p.w.In * size
@@ -143,7 +143,7 @@ func (p *product) lines(line func(t *tile)) {
 	outs := max(1, stretch/row) // a call can't be interrupted
 	for o := 0; o < p.outs; o += outs {
 		p.tile = tile{
-			ldc: 4 * p.ldc, ldw: row, n: min(outs, p.outs-o), whole: length * size, rem: p.w.In - length,
+			ldw: row, n: min(outs, p.outs-o), whole: length * size, rem: p.w.In - length,
 			w: unsafe.Pointer(&p.w.Data[o*row]), c: unsafe.Pointer(&p.c[o]), x: p.x.at(0),
 			part: p.block * size, parts: (p.w.In + p.block - 1) / p.block,
 		}

@@ -64,5 +64,5 @@ type family struct {
 	rows  int                     // most rows of a tile
 	block int                     // most inputs summed at once, see Input
 	dots  [dtypes][]func(t *tile) // by rows − 1
-	lines [dtypes][]func(t *tile) // the same for few rows, all blocks of k at once; may be missing
+	lines [dtypes]func(t *tile)   // the same for one row, all blocks of k at once; nil where tiles are faster
 }

@@ -28,11 +28,6 @@ func avx2() *Set {
 		F16:  {dot256F16x1, dot256F16x2, dot256F16x3},
 		BF16: {dot256BF16x1, dot256BF16x2, dot256BF16x3},
 	}}
-	f.lines = [dtypes][]func(t *tile){
-		F32:  {line256F32x1, line256F32x2, line256F32x3},
-		F16:  {line256F16x1, line256F16x2, line256F16x3},
-		BF16: {line256BF16x1, line256BF16x2, line256BF16x3},
-	}
 	s := &Set{name: "avx2", vectors: assembly256.vectors(), round: round8}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.read = func(p []byte) uint64 { return readBlocks(p, read256) }
@@ -47,11 +42,7 @@ func avx512() *Set {
 		F16:  {dot512F16x1, dot512F16x2, dot512F16x3, dot512F16x4, dot512F16x5, dot512F16x6},
 		BF16: {dot512BF16x1, dot512BF16x2, dot512BF16x3, dot512BF16x4, dot512BF16x5, dot512BF16x6},
 	}}
-	f.lines = [dtypes][]func(t *tile){
-		F32:  {line512F32x1, line512F32x2, line512F32x3, line512F32x4},
-		F16:  {line512F16x1, line512F16x2, line512F16x3, line512F16x4},
-		BF16: {line512BF16x1, line512BF16x2, line512BF16x3, line512BF16x4},
-	}
+	f.lines[F32] = line512F32
 	s := &Set{name: "avx512", vectors: assembly512.vectors(), round: round16}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.read = func(p []byte) uint64 { return readBlocks(p, read512) }
@@ -66,9 +57,7 @@ func avx512bf16() *Set {
 	s.name = "avx512bf16"
 	s.mul[BFloat16] = &family{pairs: true, lanes: 32, rows: 6, block: 2048, dots: [dtypes][]func(t *tile){
 		BF16: {dot512Pairsx1, dot512Pairsx2, dot512Pairsx3, dot512Pairsx4, dot512Pairsx5, dot512Pairsx6},
-	}, lines: [dtypes][]func(t *tile){
-		BF16: {line512Pairsx1, line512Pairsx2, line512Pairsx3, line512Pairsx4},
-	}}
+	}, lines: [dtypes]func(t *tile){BF16: line512Pairs}}
 	s.peak[BFloat16] = func(n int) int { peak512Pairs(n); return n * 24 * 64 }
 	return s
 }

@@ -139,7 +139,7 @@ func (d *dot) row(out int) string { return fmt.Sprintf("R%d", 10+out) }
 func (d *dot) step(tail bool) {
 	if d.w == 64 {
 		for j := range outs {
-			d.load512(j, 0, tail)
+			d.load512(j, tail)
 		}
 		for i := range d.rows {
 			v := 28 + i%4
@@ -154,7 +154,7 @@ func (d *dot) step(tail bool) {
 		d.op("VMOVUPS", mem(32*i, "SI"), y(12+i))
 	}
 	for j := range outs {
-		d.load256(j, 0, tail)
+		d.load256(j, tail)
 		for i := range d.rows {
 			d.op("VFMADD231PS", y(15), y(12+i), y(d.sum(i, j)))
 		}
@@ -169,10 +169,9 @@ func (d *dot) multiply(sum, x, w int) {
 	d.op("VFMADD231PS", z(w), z(x), z(sum))
 }
 
-// load512 loads a vector of row j of W, some steps ahead of CX, into Z(24+j). Masked loads touch no memory beyond the
-// row.
-func (d *dot) load512(j, step int, tail bool) {
-	from := []any{mem(step*d.stepBytes(), d.row(j), "CX*1")}
+// load512 loads a vector of row j of W into Z(24+j). Masked loads touch no memory beyond the row.
+func (d *dot) load512(j int, tail bool) {
+	from := []any{mem(0, d.row(j), "CX*1")}
 	suffix := ""
 	if tail {
 		from, suffix = []any{mem(0, d.row(j)), "K1"}, ".Z"
@@ -192,10 +191,10 @@ func (d *dot) load512(j, step int, tail bool) {
 	}
 }
 
-// load256 loads a vector of row j of W, some steps ahead of CX, into Y15. Of 16-bit weights the tail is cut from the last
-// 8 of the row, which the caller has made sure there are: AVX2 has no masked load of them.
-func (d *dot) load256(j, step int, tail bool) {
-	from := mem(step*d.stepBytes(), d.row(j), "CX*1")
+// load256 loads a vector of row j of W into Y15. Of 16-bit weights the tail is cut from the last 8 of the row, which the
+// caller has made sure there are: AVX2 has no masked load of them.
+func (d *dot) load256(j int, tail bool) {
+	from := mem(0, d.row(j), "CX*1")
 	half := from
 	switch {
 	case tail && d.kind == f32:

@@ -33,9 +33,9 @@ func generate() map[string]string {
 	files := map[string]*file{"round_amd64.s": rounding(), "probe_amd64.s": probes()}
 	files["vector512_amd64.s"], files["vector256_amd64.s"] = elementwise(64), elementwise(32)
 	for _, k := range []kind{f32, f16, bf16, pairs} {
-		files["dot512_"+k.name+"_amd64.s"] = newFile().products(64, k, rows512, lines512)
+		files["dot512_"+k.name+"_amd64.s"] = newFile().products(64, k, rows512)
 		if k != pairs {
-			files["dot256_"+k.name+"_amd64.s"] = newFile().products(32, k, rows256, lines256)
+			files["dot256_"+k.name+"_amd64.s"] = newFile().products(32, k, rows256)
 		}
 	}
 	out := map[string]string{"asm_amd64.go": declarations(files)}
@@ -46,15 +46,15 @@ func generate() map[string]string {
 }
 
 // products writes the matrix kernels of one kind of weights.
-func (f *file) products(w width, k kind, rows, lines int) *file {
+func (f *file) products(w width, k kind, rows int) *file {
 	if w == 32 {
 		f.windows()
 	}
 	for i := range rows {
 		f.dot(w, k, i+1)
 	}
-	for i := range lines {
-		f.line(w, k, i+1)
+	if w == 64 && (k == f32 || k == pairs) {
+		f.line(k)
 	}
 	return f
 }
