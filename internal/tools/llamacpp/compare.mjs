@@ -35,7 +35,7 @@ for (let args = process.argv.slice(2); args.length;) {
   else throw new Error(`no option ${arg}`);
 }
 const [bin, ...dirs] = names.map((name) => path.resolve(name));
-if (!dirs.length || !(options.rounds > 0)) throw new Error("usage: compare.mjs BIN/d2nwg DIR… [--rounds N] [--threads N] …, N 1 or more");
+if (!dirs.length || !(options.rounds > 0)) throw new Error("usage: compare.mjs BIN/d2nwg DIR… [--rounds N] …, N 1 or more");
 const measures = ["prefill", "decode", ...(options.batch ? ["batch"] : [])];
 const run = promisify(execFile), limit = { maxBuffer: 1 << 28 };
 const work = fs.mkdtempSync(path.join(os.tmpdir(), "llamacpp-"));
@@ -67,7 +67,8 @@ function build() {
 // processors returns the seconds all processors have worked, time taken by the host included, and those of them that went
 // to the processes this one has waited for.
 function processors() {
-  const [user, nice, system, , , irq, softirq, steal] = fs.readFileSync("/proc/stat", "utf8").split("\n")[0].split(/ +/).slice(1).map(Number);
+  const [total] = fs.readFileSync("/proc/stat", "utf8").split("\n");
+  const [user, nice, system, , , irq, softirq, steal] = total.split(/ +/).slice(1).map(Number);
   const own = fs.readFileSync("/proc/self/stat", "utf8").replace(/^.*\) /, "").split(" ");
   return { all: (user + nice + system + irq + softirq + steal) / 100, children: (Number(own[13]) + Number(own[14])) / 100 };
 }
@@ -129,16 +130,17 @@ for (const dir of dirs) {
   }
   fs.rmSync(model);
   report.shapes.push({ name, apart, ours, theirs });
+  print(report.shapes.at(-1)); // now and not at the end: a run takes long, and may be ended early
+  if (options.json) fs.writeFileSync(options.json, JSON.stringify(report, null, 1) + "\n");
 }
 
-const { system, backend } = report.shapes[0].theirs[0], { kernel, arithmetic } = report.shapes[0].ours[0];
-console.log(`\n${report.processor}, ${options.threads} threads; ours: ${kernel}, ${arithmetic}; llama.cpp ${report.release}: ${backend}`);
-console.log(`${system}\n`);
-console.log(`tokens/s, medians of ${options.rounds}`.padEnd(26) + "     ours  llama.cpp   ratio");
-for (const { name, ours, theirs } of report.shapes) {
+function print({ name, ours, theirs }) {
+  console.log(`${name}: ${report.processor}, ${options.threads} threads; ours: ${ours[0].kernel}, ${ours[0].arithmetic}; ` +
+    `llama.cpp ${llama.release}: ${theirs[0].backend}, ${theirs[0].system}`);
+  console.log(`tokens/s, median of ${options.rounds}`.padEnd(24) + "ours  llama.cpp   ratio");
   for (const m of measures) {
     const a = median(ours.map((r) => r[m])), b = median(theirs.map((r) => r[m]));
-    console.log(`${name.padEnd(16)} ${m.padEnd(8)} ${a.toFixed(1).padStart(9)} ${b.toFixed(1).padStart(10)} ${(a / b).toFixed(2).padStart(7)}`);
+    console.log(`${m.padEnd(16)} ${a.toFixed(1).padStart(11)} ${b.toFixed(1).padStart(10)} ${(a / b).toFixed(2).padStart(7)}`);
   }
+  console.log(`others took at most ${Math.max(...[...ours, ...theirs].map((r) => r.others)).toFixed(1)} % of the processors\n`);
 }
-if (options.json) fs.writeFileSync(options.json, JSON.stringify(report, null, 1) + "\n");
