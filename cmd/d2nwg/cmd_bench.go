@@ -122,7 +122,6 @@ func (b *bench) run(ctx context.Context, prefill, decode int) error {
 	if _, err := b.model.LogitsLast(prompt); err != nil { // brings the file into memory
 		return err
 	}
-	r.Prefill = 0
 	for range 3 {
 		start := time.Now()
 		if _, err := b.model.LogitsLast(prompt); err != nil {

@@ -15,20 +15,12 @@ import (
 	"pgregory.net/rapid"
 
 	"d2nwg/llm"
-	"d2nwg/llm/engine/kernel"
 )
 
 // Whatever the company, the logits of every step must be those of LogitsLast, to the bit, and next must be called in
 // order of the sequences. The tokens come from outside, so that sequences of all kinds are met.
 func TestGenerateIsIndependentOfCompany(t *testing.T) {
-	models := map[string]*Model{}
-	for name, c := range shapes() {
-		checkpoint, _ := randomModel(t, c, 6)
-		model := mustModel(t, checkpoint)
-		for _, k := range kernel.Available() {
-			models[name+", "+k.Name()] = model.withKernels(k)
-		}
-	}
+	models := everyModel(t, 6)
 	rapid.Check(t, func(rt *rapid.T) {
 		m := models[rapid.SampledFrom(slices.Sorted(maps.Keys(models))).Draw(rt, "model")]
 		vocab := m.Config().VocabSize

@@ -29,6 +29,7 @@ type judged struct {
 
 // judge compares tokens (rows) with the logits of hidden states (rows, hidden); the token −1 stands for none. The order
 // of sums depends on the vocabulary alone. Without argmax set that of a row is only known where it is the token.
+// With an error come the rows before the one that it is of.
 func (m *Model) judge(hidden []float32, tokens []int, x *inputs, threads int, argmax bool) ([]judged, error) {
 	out := make([]judged, len(tokens))
 	blocks := (m.config.VocabSize + vocabBlock - 1) / vocabBlock
@@ -46,12 +47,12 @@ func (m *Model) judge(hidden []float32, tokens []int, x *inputs, threads int, ar
 		for i := range n {
 			j, tie, err := combine(parts[i*blocks:(i+1)*blocks], tokens[r+i])
 			if err != nil {
-				return nil, err
+				return out[:r+i], err
 			}
 			if out[r+i] = j; tie && !argmax { // rare: only now it matters which of the equal ones is the first
 				again, err := m.judge(rows[i*m.config.HiddenSize:(i+1)*m.config.HiddenSize], tokens[r+i:r+i+1], new(inputs), 1, true)
 				if err != nil {
-					return nil, err
+					return out[:r+i], err
 				}
 				out[r+i] = again[0]
 			}

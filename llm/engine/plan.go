@@ -68,7 +68,7 @@ func (m *Model) NewPlan(reqs []Request, workers int) (*Plan, error) {
 	p := &Plan{reqs: reqs, workers: max(workers, 1)}
 	top := tree(reqs)
 	p.rows = top.rows
-	p.root = p.stage(top, min(batchRows, top.rows/p.workers+1), nil)
+	p.root = p.stage(top, min(batchRows, top.rows/p.workers+1))
 	return p, nil
 }
 
@@ -151,10 +151,9 @@ func commonPrefix(a, b []int) int {
 	return n
 }
 
-// stage plans a node and all below it. path are the nodes from the top to its parent.
-func (p *Plan) stage(n *node, limit int, path []*node) *stage {
+// stage plans a node and all below it; limit is the most tokens of a task.
+func (p *Plan) stage(n *node, limit int) *stage {
 	s := &stage{start: n.start}
-	path = append(slices.Clone(path), n)
 	for at := 0; at < len(n.ids); at += batchRows {
 		part := &node{start: n.start + at, ids: n.ids[at:min(at+batchRows, len(n.ids))]}
 		w := p.newWork()
@@ -168,7 +167,7 @@ func (p *Plan) stage(n *node, limit int, path []*node) *stage {
 	var task *work
 	for _, c := range n.children {
 		if c.rows > limit {
-			s.next = append(s.next, p.stage(c, limit, path))
+			s.next = append(s.next, p.stage(c, limit))
 			continue
 		}
 		if task == nil || len(task.ids)+c.rows > limit {

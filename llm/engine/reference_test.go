@@ -233,6 +233,28 @@ func mustModel(t testing.TB, c *llm.Checkpoint) *Model {
 	return m
 }
 
+// everyModel returns a random model of each shape with each kind of kernels, the wide one in bfloat16 arithmetic, too.
+func everyModel(t *testing.T, seed uint64) map[string]*Model {
+	models := map[string]*Model{}
+	add := func(name string, c llm.Config, options Options) {
+		checkpoint, _ := randomModel(t, c, seed)
+		m, err := New(checkpoint, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range kernel.Available() {
+			models[name+", "+k.Name()] = m.withKernels(k)
+		}
+	}
+	for name, c := range shapes() {
+		add(name, c, Options{})
+	}
+	wide := shapes()["wide"]
+	wide.DType = "BF16"
+	add("wide in bf16", wide, Options{Arithmetic: BF16})
+	return models
+}
+
 // withKernels returns the model computing with other kernels.
 func (m *Model) withKernels(k *kernel.Set) *Model {
 	other := *m

@@ -208,7 +208,7 @@ func (run *scoring) judge(w *work, hidden []float32, threads int, s *scratch) er
 	}
 	judged, err := run.m.judge(rows, tokens, &s.inputs, threads, false)
 	if errors.Is(err, ErrNotFinite) {
-		return fmt.Errorf("request %d: %w", w.targets[0].request, err)
+		return fmt.Errorf("request %d: %w", w.targets[len(judged)].request, err)
 	}
 	for i, j := range judged {
 		t := w.targets[i]

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,14 +33,7 @@ func drawRequests(t *rapid.T, vocab int) []Request {
 
 // A response must be the same bits whatever the company and the number of workers, and what Logits say of it alone.
 func TestScoreIsIndependentOfCompany(t *testing.T) {
-	models := map[string]*Model{}
-	for name, c := range shapes() {
-		checkpoint, _ := randomModel(t, c, 5)
-		model := mustModel(t, checkpoint)
-		for _, k := range kernel.Available() {
-			models[name+", "+k.Name()] = model.withKernels(k)
-		}
-	}
+	models := everyModel(t, 5)
 	rapid.Check(t, func(rt *rapid.T) {
 		m := models[rapid.SampledFrom(slices.Sorted(maps.Keys(models))).Draw(rt, "model")]
 		reqs := drawRequests(rt, m.Config().VocabSize)
@@ -355,4 +349,23 @@ func normal(random *rand.Rand, n int, scale float64) []float32 {
 		x[i] = float32(scale * random.NormFloat64())
 	}
 	return x
+}
+
+// The error for logits that aren't finite names the request they belong to.
+func TestNotFiniteNamesTheRequest(t *testing.T) {
+	checkpoint, ref := randomModel(t, shapes()["biased"], 5) // its head isn't the embedding
+	embedding := slices.Clone(ref.w["model.embed_tokens.weight"])
+	hidden := checkpoint.Config.HiddenSize
+	for i := range hidden {
+		embedding[7*hidden+i] = float32(math.NaN())
+	}
+	replace := map[string][]float32{"model.embed_tokens.weight": embedding}
+	m, err := mustModel(t, checkpoint).With(&llm.Variant{Base: checkpoint, Replace: replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reqs := []Request{{[]int{1, 2, 3}, 1}, {[]int{1, 7, 3}, 2}, {[]int{1, 4, 3}, 1}}
+	if _, err := m.Score(context.Background(), reqs, 1); !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), "request 1:") {
+		t.Errorf("got %v", err)
+	}
 }
