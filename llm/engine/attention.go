@@ -45,59 +45,96 @@ func (a *attention) rows(b *batch, s *scratch, need []int, first, last int) {
 	}
 	for first < last {
 		r, n := at(first), 1
-		for first+n < last && at(first+n) == r+n && s.segmentOf[r+n] == s.segmentOf[r] {
+		for first+n < last && at(first+n) == r+n && together(b.segment(s, r), b.segment(s, r+n)) {
 			n++
 		}
-		seg := b.segments[s.segmentOf[r]]
-		a.tokens(seg, r-seg.row, n, s.q[r*a.m.config.Heads*a.m.config.HeadDim:])
+		a.tokens(b, s, r, n)
 		first += n
 	}
 }
 
-// tokens computes attention for n tokens of a segment from token i on, in place of their queries in q (n, heads,
-// head_dim): of one head for all of the tokens at once or, where that is more, of one token for several heads.
-func (a *attention) tokens(seg *segment, i, n int, q []float32) {
+func (b *batch) segment(s *scratch, row int) *segment { return b.segments[s.segmentOf[row]] }
+
+// together tells whether tokens of both segments see common keys.
+func together(x, y *segment) bool { return x == y || x.parent != nil && x.parent == y.parent }
+
+// tokens computes attention for n rows from r on, in place of their queries in s.q (rows, heads, head_dim): of one head
+// for all of the rows at once or, where that is more, of one row for several heads.
+func (a *attention) tokens(b *batch, s *scratch, r, n int) {
 	c := a.m.config
 	dim, group, row := c.HeadDim, c.Heads/c.KVHeads, c.Heads*c.HeadDim
-	q = q[a.head*group*dim:]
+	q := s.q[r*row+a.head*group*dim:]
 	if n >= min(group, kernel.Queries) {
 		for h := range group {
-			a.queries(seg, i, kernel.Rows{Data: q[h*dim:], N: n, Len: dim, Step: row}, n > 1)
+			a.queries(b, s, r, kernel.Rows{Data: q[h*dim:], N: n, Len: dim, Step: row}, true)
 		}
 		return
 	}
 	for t := range n {
 		for h := 0; h < group; h += kernel.Queries {
 			x := kernel.Rows{Data: q[t*row+h*dim:], N: min(kernel.Queries, group-h), Len: dim, Step: dim}
-			a.queries(seg, i+t, x, false)
+			a.queries(b, s, r+t, x, false)
 		}
 	}
 }
 
-// queries computes attention in place of queries of token i or, with causal, of as many tokens from it on.
-func (a *attention) queries(seg *segment, i int, x kernel.Rows, causal bool) {
-	k, dim, kn := a.m.k, x.Len, x.Len*a.m.config.KVHeads
-	own := seg.kv(a.layer)
-	before, here, more := seg.parent.keys(), seg.past+i+1, 0
-	if causal {
-		more = x.N - 1
+// run are queries of tokens of one segment.
+type run struct {
+	seg   *segment
+	n     int
+	here  int // keys of the segment that the first token sees
+	later int // how many keys more the last one sees, and by one fewer each before it
+}
+
+func (a *attention) run(b *batch, s *scratch, r, n int, apart bool) run {
+	seg := b.segment(s, r)
+	x := run{seg: seg, n: n, here: seg.past + r - seg.row + 1}
+	if apart {
+		x.n = min(n, seg.row+seg.n-r)
+		x.later = x.n - 1
 	}
-	most := before + here + more
-	s := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Len: before, Step: most}
-	at := a.head * dim
+	return x
+}
+
+// queries computes attention in place of queries of row r or, where they are apart, of as many rows from it on. Keys
+// that all of them see are read once.
+func (a *attention) queries(b *batch, s *scratch, r int, x kernel.Rows, apart bool) {
+	k, at := a.m.k, a.head*x.Len
+	parent := b.segment(s, r).parent
+	before := parent.keys()
+	var runs [kernel.Queries]run
+	most, n := 0, 0
+	for j := 0; j < x.N; j += runs[n-1].n {
+		runs[n] = a.run(b, s, r+j, x.N-j, apart)
+		most = max(most, before+runs[n].here+runs[n].later)
+		n++
+	}
+	p := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Len: before, Step: most}
 	var shared kv
 	if before > 0 {
-		shared = seg.parent.kv(a.layer)
-		keys(k, s, x, shared.k[at*seg.parent.cap:])
+		shared = parent.kv(a.layer).from(at, parent.cap)
+		keys(k, p, x, shared.k)
 	}
-	keys(k, kernel.Rows{Data: s.Data[before:], N: x.N, Len: here + more, Step: most}, x, own.k[at*seg.cap:])
-	var scale [kernel.Queries]float32
-	for j := range x.N {
-		see := before + here + min(j, more) // the scores behind these are for later tokens
-		scale[j] = k.Softmax(s.Data[j*most : j*most+see])
+	var scale [2 * kernel.Queries]float32 // so that each run finds its own as an array
+	j := 0
+	for _, run := range runs[:n] {
+		part := kernel.Rows{Data: p.Data[j*most+before:], N: run.n, Len: run.here + run.later, Step: most}
+		keys(k, part, x.From(j, run.n), run.seg.kv(a.layer).from(at, run.seg.cap).k)
+		for i := range run.n { // the scores behind what a token sees are for later ones
+			scale[j+i] = k.Softmax(p.Data[(j+i)*most:][:before+run.here+min(i, run.later)])
+		}
+		j += run.n
 	}
-	s.Len = before + here
-	k.Values(x, s, shared.v[min(at, len(shared.v)):], before, own.v[at:], kn, &scale, causal)
+	if before > 0 {
+		k.Values(x, p, shared.v, x.Len, &[kernel.Queries]float32{1, 1, 1, 1}, false, false)
+	}
+	j = 0
+	for _, run := range runs[:n] {
+		part := kernel.Rows{Data: p.Data[j*most+before:], N: run.n, Len: run.here, Step: most}
+		own := run.seg.kv(a.layer).from(at, run.seg.cap)
+		k.Values(x.From(j, run.n), part, own.v, x.Len, (*[kernel.Queries]float32)(scale[j:]), run.later > 0, before > 0)
+		j += run.n
+	}
 }
 
 // keys sets scores to the dot products of queries with the first keys of a head; k begins with these.

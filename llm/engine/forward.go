@@ -20,8 +20,11 @@ type segment struct {
 }
 
 // kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), so that one instruction meets
-// many keys and all of a block lie together, and v (cap, kv_heads·head_dim).
+// many keys and all of a block lie together, and v (kv_heads, cap, head_dim).
 type kv struct{ k, v []float32 }
+
+// from returns what begins with a head; at is the first of its dimensions in a row of all heads.
+func (x kv) from(at, cap int) kv { return kv{x.k[at*cap:], x.v[at*cap:]} }
 
 // keyBlock is what caches are rounded up to.
 const keyBlock = 64
@@ -164,9 +167,11 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 		m.apply(&l.q, q[r0*qn:], x, b.threads, false)
 		m.apply(&l.k, k, x, b.threads, false)
 		m.apply(&l.v, v, x, b.threads, false)
-		kernel.Parallel(n, threadsFor(b.threads, n*qn), 1, func(lo, hi int) {
+		group := qn / c.KVHeads
+		kernel.Parallel(n*c.KVHeads, threadsFor(b.threads, placeWork*n*qn), 1, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
-				m.place(layer, b, s, r0+i, q[(r0+i)*qn:(r0+i+1)*qn], k[i*kn:(i+1)*kn], v[i*kn:(i+1)*kn], cos, sin)
+				head, from := i%c.KVHeads, i*dim
+				m.place(layer, head, b, s, r0+i/c.KVHeads, q[r0*qn+i*group:][:group], k[from:from+dim], v[from:from+dim], cos, sin)
 			}
 		})
 	}
@@ -177,8 +182,12 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 	}
 }
 
-// place rotates one row's queries and keys and puts its keys and values into its segment's cache.
-func (m *Model) place(layer int, b *batch, s *scratch, r int, q, k, v, cos, sin []float32) {
+// placeWork is what placing costs, compared with other work on an element: each key goes to a line of its own.
+const placeWork = 8
+
+// place rotates the queries (heads/kv_heads·head_dim) of one row that belong to a head of keys and values, and that
+// head's keys (head_dim), and puts keys and values into the row's segment's cache.
+func (m *Model) place(layer, head int, b *batch, s *scratch, r int, q, k, v, cos, sin []float32) {
 	dim, half := m.config.HeadDim, m.config.HeadDim/2
 	at := s.position[r] * half
 	cosine, sine := cos[at:at+half], sin[at:at+half]
@@ -186,20 +195,15 @@ func (m *Model) place(layer int, b *batch, s *scratch, r int, q, k, v, cos, sin 
 	for ; len(q) > 0; q = q[dim:] {
 		rotate(q, cosine, sine, scale)
 	}
-	for x := k; len(x) > 0; x = x[dim:] {
-		rotate(x, cosine, sine, 1)
-	}
-	seg := b.segments[s.segmentOf[r]]
-	store := seg.kv(layer)
+	rotate(k, cosine, sine, 1)
+	seg := b.segment(s, r)
+	store := seg.kv(layer).from(head*dim, seg.cap)
 	slot := seg.past + r - seg.row
-	block, in := slot/keyBlock*keyBlock*dim, slot%keyBlock
-	for h := 0; h < len(k); h += dim {
-		to := store.k[h*seg.cap+block+in:]
-		for d, x := range k[h : h+dim] {
-			to[d*keyBlock] = x
-		}
+	to := store.k[slot/keyBlock*keyBlock*dim+slot%keyBlock:]
+	for d, x := range k {
+		to[d*keyBlock] = x
 	}
-	copy(store.v[slot*len(v):], v)
+	copy(store.v[slot*dim:], v)
 }
 
 // copyKeys copies the keys and values that a segment begins with from the one before it. Segments come after those
@@ -209,18 +213,17 @@ func (s *segment) copyKeys(layer, dim int) {
 	to.copy(from, s.cap, s.before.cap, s.past, dim)
 }
 
-// copy copies the first n keys and values of a cache with room for from of them to one with room for to.
-func (x kv) copy(old kv, to, from, n, dim int) {
-	width := len(x.k) / to // kv_heads·head_dim
+// copy copies the first n keys and values of a cache with room for oldCap of them to one with room for cap.
+func (x kv) copy(old kv, cap, oldCap, n, dim int) {
 	whole, rest := n/keyBlock*keyBlock*dim, n%keyBlock
-	for h := 0; h < width; h += dim {
-		to, from := x.k[h*to:(h+dim)*to], old.k[h*from:(h+dim)*from]
+	for h := 0; h < len(x.k)/cap; h += dim {
+		to, from := x.k[h*cap:(h+dim)*cap], old.k[h*oldCap:(h+dim)*oldCap]
 		copy(to[:whole], from)
 		for d := whole; rest > 0 && d < whole+dim*keyBlock; d += keyBlock { // what stands behind them stays
 			copy(to[d:d+rest], from[d:])
 		}
+		copy(x.v[h*cap:][:n*dim], old.v[h*oldCap:])
 	}
-	copy(x.v[:n*width], old.v)
 }
 
 // keepRows moves the needed rows of x and q to the front and returns how many there are.

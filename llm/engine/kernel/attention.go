@@ -14,6 +14,12 @@ type Rows struct {
 // row is row i with some numbers more.
 func (r Rows) row(i, more int) []float32 { return r.Data[i*r.Step:][:r.Len+more] }
 
+// From returns n rows from row i on.
+func (r Rows) From(i, n int) Rows {
+	r.Data, r.N = r.Data[i*r.Step:], n
+	return r
+}
+
 // cut checks that Data has all rows, the last with some numbers more, and drops what is behind them.
 func (r Rows) cut(more int) Rows {
 	if r.N < 1 || r.N > Queries || r.Len < 0 || r.N > 1 && r.Step < r.Len+more {
@@ -42,22 +48,22 @@ func (s *Set) Keys(scores, q Rows, kt []float32, stride int) {
 	s.vectors.keys(scores, q, kt[:(q.Len-1)*stride+scores.Len], stride)
 }
 
-// Values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j·stride+d] for up to Queries queries, where the rows of the first n
-// keys are in v and those of the others in w. The sum doesn't depend on where n cuts. With causal, row i of p has i
-// numbers more than the first, for as many keys more.
-func (s *Set) Values(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
+// Values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j·stride+d] for up to Queries queries. With add the sum goes on from
+// out[i, d]: with a scale of one for the first part, it doesn't depend on where the keys are cut in two. With causal, row
+// i of p has i numbers more than the first, for as many keys more.
+func (s *Set) Values(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
 	more := 0
 	if causal {
 		more = p.N - 1
 	}
 	out, p = out.cut(0), p.cut(more)
-	if out.N != p.N || n > p.Len {
-		panic(fmt.Sprintf("kernel: results of %d queries for %d, %d of %d keys", out.N, p.N, n, p.Len))
+	if out.N != p.N {
+		panic(fmt.Sprintf("kernel: results of %d queries for %d", out.N, p.N))
 	}
 	if out.Len == 0 {
 		return
 	}
-	s.vectors.values(out, p, rows(v, n, stride, out.Len), n, rows(w, p.Len+more-n, stride, out.Len), stride, scale, causal)
+	s.vectors.values(out, p, rows(v, p.Len+more, stride, out.Len), stride, scale, causal, add)
 }
 
 // rows cuts a slice to n rows of some width.
@@ -80,21 +86,18 @@ func keysPortable(scores, q Rows, kt []float32, stride int) {
 	}
 }
 
-func valuesPortable(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
+func valuesPortable(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
 	for i := range out.N {
 		more := 0
 		if causal {
 			more = i
 		}
 		sum := out.row(i, 0)
-		clear(sum)
+		if !add {
+			clear(sum)
+		}
 		for j, x := range p.row(i, more) {
-			row := v
-			at := j * stride
-			if j >= n {
-				row, at = w, (j-n)*stride
-			}
-			for d, y := range row[at:][:len(sum)] {
+			for d, y := range v[j*stride:][:len(sum)] {
 				sum[d] += float32(x * y)
 			}
 		}

@@ -82,18 +82,22 @@ func checkTogether(t *testing.T, s *Set, q Rows, kt []float32, stride, n int) {
 
 func checkValuesTogether(t *testing.T, s *Set, p Rows, v []float32, stride, dim int, causal bool) {
 	t.Helper()
-	got, want := filled(p.N, dim, dim+1), filled(p.N, dim, dim+1)
+	got, parts, want := filled(p.N, dim, dim+1), filled(p.N, dim, dim+1), filled(p.N, dim, dim+1)
 	scale := [Queries]float32{0.5, 3, -1, 0.7}
+	s.Values(got, p, v, stride, &scale, causal, false)
 	cut := p.Len / 2
-	s.Values(got, p, v, cut, v[cut*stride:], stride, &scale, causal)
+	first, rest := p, p
+	first.Len, rest.Data, rest.Len = cut, p.Data[cut:], p.Len-cut
+	s.Values(parts, first, v, stride, &[Queries]float32{1, 1, 1, 1}, false, false)
+	s.Values(parts, rest, v[cut*stride:], stride, &scale, causal, true)
 	for i := range p.N {
 		more := 0
 		if causal {
 			more = i
 		}
-		s.Values(oneRow(want.row(i, 0)), oneRow(p.row(i, more)), nil, 0, v, stride, &[Queries]float32{scale[i]}, false)
+		s.Values(oneRow(want.row(i, 0)), oneRow(p.row(i, more)), v, stride, &[Queries]float32{scale[i]}, false, false)
 	}
-	if !cmp.Equal(got.Data, want.Data) {
+	if !cmp.Equal(got.Data, want.Data) || !cmp.Equal(parts.Data, want.Data) {
 		t.Fatalf("%d queries, %d values of %d, causal %v: %v, one by one %v", p.N, p.Len, dim, causal, got, want)
 	}
 }
@@ -102,7 +106,7 @@ func checkValuesTogether(t *testing.T, s *Set, p Rows, v []float32, stride, dim 
 func checkValues(t *testing.T, s *Set, p, v []float32, stride, dim int) {
 	t.Helper()
 	got, parts, half := make([]float32, dim), make([]float32, dim), &[Queries]float32{0.5}
-	s.Values(oneRow(got), oneRow(p), nil, 0, v, stride, half, false)
+	s.Values(oneRow(got), oneRow(p), v, stride, half, false, false)
 	for d := range got {
 		want, magnitude := 0.0, 0.0
 		for j, x := range p {
@@ -116,7 +120,8 @@ func checkValues(t *testing.T, s *Set, p, v []float32, stride, dim int) {
 		if n < len(p) {
 			rest = v[n*stride:]
 		}
-		s.Values(oneRow(parts), oneRow(p), v, n, rest, stride, half, false)
+		s.Values(oneRow(parts), oneRow(p[:n]), v, stride, &[Queries]float32{1}, false, false)
+		s.Values(oneRow(parts), oneRow(p[n:]), rest, stride, half, false, true)
 		if !cmp.Equal(got, parts) {
 			t.Fatalf("cut at %d of %d: %v, at once %v", n, len(p), parts, got)
 		}

@@ -166,7 +166,7 @@ func BenchmarkVectors(b *testing.B) {
 			q, scores, results := Rows{x, n, dim, dim}, Rows{out, n, keys, keys}, Rows{out, n, dim, dim}
 			run(fmt.Sprintf("Keys/queries=%d", n), n*keys*dim, func() { s.Keys(scores, q, v, stride) })
 			run(fmt.Sprintf("Values/queries=%d", n), n*keys*dim, func() {
-				s.Values(results, Rows{p, n, keys, keys}, nil, 0, v, stride, &[Queries]float32{1, 1, 1, 1}, false)
+				s.Values(results, Rows{p, n, keys, keys}, v, stride, &[Queries]float32{1, 1, 1, 1}, false, false)
 			})
 		}
 	}

@@ -9,7 +9,7 @@ type vectors struct {
 	swiglu  func(gate, up []float32)
 	keys    func(scores, q Rows, kt []float32, stride int)
 	softmax func(s []float32) float32
-	values  func(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool)
+	values  func(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool)
 	max     func(x []float32) float32
 	sumExp  func(x []float32, shift float32) float64
 }

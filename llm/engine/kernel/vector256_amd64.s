@@ -445,6 +445,7 @@ done:
 // func keys1x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 TEXT ·keys1x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
+	MOVQ sStep+8(FP), R15
 	MOVQ q+16(FP), R8
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
@@ -626,14 +627,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func values1x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
-TEXT ·values1x256(SB), NOSPLIT, $0-96
+// func values1x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+TEXT ·values1x256(SB), NOSPLIT, $0-88
 	MOVQ out+0(FP), DI
+	MOVQ oStep+8(FP), R15
 	MOVQ dim+16(FP), CX
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
-	MOVQ w+56(FP), R8
-	MOVQ stride+72(FP), R9
+	MOVQ stride+56(FP), R9
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -643,13 +644,22 @@ wide:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	CMPQ add+80(FP), $0
+	JEQ wideBegin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+
+wideBegin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ wideFirstSummed
+	JZ wideSummed
 
-wideFirstRow:
+wideRow:
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
@@ -658,39 +668,21 @@ wideFirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ wideFirstRow
+	JNZ wideRow
 
-wideFirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ wideSecondSummed
-
-wideSecondRow:
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS (R10), Y8, Y0
-	VFMADD231PS 32(R10), Y8, Y1
-	VFMADD231PS 64(R10), Y8, Y2
-	VFMADD231PS 96(R10), Y8, Y3
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ wideSecondRow
-
-wideSecondSummed:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+wideSummed:
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
 	VMULPS Y8, Y2, Y2
 	VMULPS Y8, Y3, Y3
+	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	VMOVUPS Y2, 64(R10)
 	VMOVUPS Y3, 96(R10)
 	ADDQ $128, SI
-	ADDQ $128, R8
 	ADDQ $128, DI
 	SUBQ $32, CX
 	JMP wide
@@ -707,41 +699,32 @@ rest1:
 	SUBQ CX, AX
 	VMOVUPS (AX), Y15
 	VXORPS Y0, Y0, Y0
+	CMPQ add+80(FP), $0
+	JEQ rest1Begin
+	MOVQ DI, R10
+	VMASKMOVPS (R10), Y15, Y0
+
+rest1Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest1FirstSummed
+	JZ rest1Summed
 
-rest1FirstRow:
+rest1Row:
 	VMASKMOVPS (R10), Y15, Y4
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS Y4, Y8, Y0
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest1FirstRow
+	JNZ rest1Row
 
-rest1FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest1SecondSummed
-
-rest1SecondRow:
-	VMASKMOVPS (R10), Y15, Y4
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS Y4, Y8, Y0
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest1SecondRow
-
-rest1SecondSummed:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+rest1Summed:
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
+	MOVQ DI, R10
 	VMASKMOVPS Y0, Y15, (R10)
 	JMP done
 
@@ -755,13 +738,20 @@ rest2:
 	VMOVUPS (AX), Y15
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+	CMPQ add+80(FP), $0
+	JEQ rest2Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMASKMOVPS 32(R10), Y15, Y1
+
+rest2Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest2FirstSummed
+	JZ rest2Summed
 
-rest2FirstRow:
+rest2Row:
 	VMASKMOVPS 32(R10), Y15, Y5
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -769,30 +759,14 @@ rest2FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest2FirstRow
+	JNZ rest2Row
 
-rest2FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest2SecondSummed
-
-rest2SecondRow:
-	VMASKMOVPS 32(R10), Y15, Y5
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS (R10), Y8, Y0
-	VFMADD231PS Y5, Y8, Y1
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest2SecondRow
-
-rest2SecondSummed:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+rest2Summed:
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
+	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMASKMOVPS Y1, Y15, 32(R10)
 	JMP done
@@ -808,13 +782,21 @@ rest3:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
+	CMPQ add+80(FP), $0
+	JEQ rest3Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMASKMOVPS 64(R10), Y15, Y2
+
+rest3Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest3FirstSummed
+	JZ rest3Summed
 
-rest3FirstRow:
+rest3Row:
 	VMASKMOVPS 64(R10), Y15, Y6
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -823,32 +805,15 @@ rest3FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest3FirstRow
+	JNZ rest3Row
 
-rest3FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest3SecondSummed
-
-rest3SecondRow:
-	VMASKMOVPS 64(R10), Y15, Y6
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS (R10), Y8, Y0
-	VFMADD231PS 32(R10), Y8, Y1
-	VFMADD231PS Y6, Y8, Y2
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest3SecondRow
-
-rest3SecondSummed:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+rest3Summed:
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
 	VMULPS Y8, Y2, Y2
+	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	VMASKMOVPS Y2, Y15, 64(R10)
@@ -864,13 +829,22 @@ rest4:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	CMPQ add+80(FP), $0
+	JEQ rest4Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMASKMOVPS 96(R10), Y15, Y3
+
+rest4Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest4FirstSummed
+	JZ rest4Summed
 
-rest4FirstRow:
+rest4Row:
 	VMASKMOVPS 96(R10), Y15, Y7
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -880,34 +854,16 @@ rest4FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest4FirstRow
+	JNZ rest4Row
 
-rest4FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest4SecondSummed
-
-rest4SecondRow:
-	VMASKMOVPS 96(R10), Y15, Y7
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS (R10), Y8, Y0
-	VFMADD231PS 32(R10), Y8, Y1
-	VFMADD231PS 64(R10), Y8, Y2
-	VFMADD231PS Y7, Y8, Y3
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest4SecondRow
-
-rest4SecondSummed:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+rest4Summed:
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
 	VMULPS Y8, Y2, Y2
 	VMULPS Y8, Y3, Y3
+	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	VMOVUPS Y2, 64(R10)
@@ -920,6 +876,7 @@ done:
 // func keys2x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 TEXT ·keys2x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
+	MOVQ sStep+8(FP), R15
 	MOVQ q+16(FP), R8
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
@@ -971,7 +928,7 @@ wideSummed:
 	VMOVUPS Y1, 32(R10)
 	VMOVUPS Y2, 64(R10)
 	VMOVUPS Y3, 96(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMOVUPS Y6, 64(R10)
@@ -1014,7 +971,7 @@ rest1Row:
 rest1Summed:
 	MOVQ DI, R10
 	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y4, Y15, (R10)
 	JMP done
 
@@ -1054,7 +1011,7 @@ rest2Summed:
 	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMASKMOVPS Y5, Y15, 32(R10)
 	JMP done
@@ -1101,7 +1058,7 @@ rest3Summed:
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
 	VMASKMOVPS Y2, Y15, 64(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMASKMOVPS Y6, Y15, 64(R10)
@@ -1153,7 +1110,7 @@ rest4Summed:
 	VMOVUPS Y1, 32(R10)
 	VMOVUPS Y2, 64(R10)
 	VMASKMOVPS Y3, Y15, 96(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMOVUPS Y6, 64(R10)
@@ -1163,14 +1120,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func values2x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
-TEXT ·values2x256(SB), NOSPLIT, $0-96
+// func values2x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+TEXT ·values2x256(SB), NOSPLIT, $0-88
 	MOVQ out+0(FP), DI
+	MOVQ oStep+8(FP), R15
 	MOVQ dim+16(FP), CX
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
-	MOVQ w+56(FP), R8
-	MOVQ stride+72(FP), R9
+	MOVQ stride+56(FP), R9
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1184,13 +1141,27 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	CMPQ add+80(FP), $0
+	JEQ wideBegin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMOVUPS 96(R10), Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	VMOVUPS 64(R10), Y6
+	VMOVUPS 96(R10), Y7
+
+wideBegin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ wideFirstSummed
+	JZ wideSummed
 
-wideFirstRow:
+wideRow:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMOVUPS 64(R10), Y10
@@ -1208,36 +1179,10 @@ wideFirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ wideFirstRow
+	JNZ wideRow
 
-wideFirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ wideSecondSummed
-
-wideSecondRow:
-	VMOVUPS (R10), Y8
-	VMOVUPS 32(R10), Y9
-	VMOVUPS 64(R10), Y10
-	VMOVUPS 96(R10), Y11
-	VBROADCASTSS (R11), Y12
-	VFMADD231PS Y8, Y12, Y0
-	VFMADD231PS Y9, Y12, Y1
-	VFMADD231PS Y10, Y12, Y2
-	VFMADD231PS Y11, Y12, Y3
-	VBROADCASTSS (R11)(BX*1), Y12
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y9, Y12, Y5
-	VFMADD231PS Y10, Y12, Y6
-	VFMADD231PS Y11, Y12, Y7
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ wideSecondRow
-
-wideSecondSummed:
-	CMPQ causal+88(FP), $0
+wideSummed:
+	CMPQ causal+72(FP), $0
 	JEQ wideScale
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
@@ -1252,29 +1197,28 @@ wideSecondSummed:
 	ADDQ R9, R10
 
 wideScale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y12
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
 	VMULPS Y12, Y2, Y2
 	VMULPS Y12, Y3, Y3
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	VMOVUPS Y2, 64(R10)
-	VMOVUPS Y3, 96(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y12
 	VMULPS Y12, Y4, Y4
 	VMULPS Y12, Y5, Y5
 	VMULPS Y12, Y6, Y6
 	VMULPS Y12, Y7, Y7
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	VMOVUPS Y2, 64(R10)
+	VMOVUPS Y3, 96(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMOVUPS Y6, 64(R10)
 	VMOVUPS Y7, 96(R10)
 	ADDQ $128, SI
-	ADDQ $128, R8
 	ADDQ $128, DI
 	SUBQ $32, CX
 	JMP wide
@@ -1292,13 +1236,21 @@ rest1:
 	VMOVUPS (AX), Y15
 	VXORPS Y0, Y0, Y0
 	VXORPS Y4, Y4, Y4
+	CMPQ add+80(FP), $0
+	JEQ rest1Begin
+	MOVQ DI, R10
+	VMASKMOVPS (R10), Y15, Y0
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y4
+
+rest1Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest1FirstSummed
+	JZ rest1Summed
 
-rest1FirstRow:
+rest1Row:
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11), Y12
 	VFMADD231PS Y8, Y12, Y0
@@ -1307,27 +1259,10 @@ rest1FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest1FirstRow
+	JNZ rest1Row
 
-rest1FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest1SecondSummed
-
-rest1SecondRow:
-	VMASKMOVPS (R10), Y15, Y8
-	VBROADCASTSS (R11), Y12
-	VFMADD231PS Y8, Y12, Y0
-	VBROADCASTSS (R11)(BX*1), Y12
-	VFMADD231PS Y8, Y12, Y4
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest1SecondRow
-
-rest1SecondSummed:
-	CMPQ causal+88(FP), $0
+rest1Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest1Scale
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11)(BX*1), Y12
@@ -1336,14 +1271,14 @@ rest1SecondSummed:
 	ADDQ R9, R10
 
 rest1Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y12
 	VMULPS Y12, Y0, Y0
-	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y12
 	VMULPS Y12, Y4, Y4
+	MOVQ DI, R10
+	VMASKMOVPS Y0, Y15, (R10)
+	ADDQ R15, R10
 	VMASKMOVPS Y4, Y15, (R10)
 	JMP done
 
@@ -1359,13 +1294,23 @@ rest2:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	CMPQ add+80(FP), $0
+	JEQ rest2Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMASKMOVPS 32(R10), Y15, Y1
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMASKMOVPS 32(R10), Y15, Y5
+
+rest2Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest2FirstSummed
+	JZ rest2Summed
 
-rest2FirstRow:
+rest2Row:
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
 	VBROADCASTSS (R11), Y12
@@ -1377,30 +1322,10 @@ rest2FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest2FirstRow
+	JNZ rest2Row
 
-rest2FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest2SecondSummed
-
-rest2SecondRow:
-	VMOVUPS (R10), Y8
-	VMASKMOVPS 32(R10), Y15, Y9
-	VBROADCASTSS (R11), Y12
-	VFMADD231PS Y8, Y12, Y0
-	VFMADD231PS Y9, Y12, Y1
-	VBROADCASTSS (R11)(BX*1), Y12
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y9, Y12, Y5
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest2SecondRow
-
-rest2SecondSummed:
-	CMPQ causal+88(FP), $0
+rest2Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest2Scale
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
@@ -1411,17 +1336,17 @@ rest2SecondSummed:
 	ADDQ R9, R10
 
 rest2Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y12
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
-	VMOVUPS Y0, (R10)
-	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y12
 	VMULPS Y12, Y4, Y4
 	VMULPS Y12, Y5, Y5
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMASKMOVPS Y1, Y15, 32(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMASKMOVPS Y5, Y15, 32(R10)
 	JMP done
@@ -1440,13 +1365,25 @@ rest3:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
+	CMPQ add+80(FP), $0
+	JEQ rest3Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMASKMOVPS 64(R10), Y15, Y2
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	VMASKMOVPS 64(R10), Y15, Y6
+
+rest3Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest3FirstSummed
+	JZ rest3Summed
 
-rest3FirstRow:
+rest3Row:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMASKMOVPS 64(R10), Y15, Y10
@@ -1461,33 +1398,10 @@ rest3FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest3FirstRow
+	JNZ rest3Row
 
-rest3FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest3SecondSummed
-
-rest3SecondRow:
-	VMOVUPS (R10), Y8
-	VMOVUPS 32(R10), Y9
-	VMASKMOVPS 64(R10), Y15, Y10
-	VBROADCASTSS (R11), Y12
-	VFMADD231PS Y8, Y12, Y0
-	VFMADD231PS Y9, Y12, Y1
-	VFMADD231PS Y10, Y12, Y2
-	VBROADCASTSS (R11)(BX*1), Y12
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y9, Y12, Y5
-	VFMADD231PS Y10, Y12, Y6
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest3SecondRow
-
-rest3SecondSummed:
-	CMPQ causal+88(FP), $0
+rest3Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest3Scale
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
@@ -1500,20 +1414,20 @@ rest3SecondSummed:
 	ADDQ R9, R10
 
 rest3Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y12
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
 	VMULPS Y12, Y2, Y2
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	VMASKMOVPS Y2, Y15, 64(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y12
 	VMULPS Y12, Y4, Y4
 	VMULPS Y12, Y5, Y5
 	VMULPS Y12, Y6, Y6
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	VMASKMOVPS Y2, Y15, 64(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMASKMOVPS Y6, Y15, 64(R10)
@@ -1533,13 +1447,27 @@ rest4:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	CMPQ add+80(FP), $0
+	JEQ rest4Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS 64(R10), Y2
+	VMASKMOVPS 96(R10), Y15, Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	VMOVUPS 64(R10), Y6
+	VMASKMOVPS 96(R10), Y15, Y7
+
+rest4Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest4FirstSummed
+	JZ rest4Summed
 
-rest4FirstRow:
+rest4Row:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMOVUPS 64(R10), Y10
@@ -1557,36 +1485,10 @@ rest4FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest4FirstRow
+	JNZ rest4Row
 
-rest4FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest4SecondSummed
-
-rest4SecondRow:
-	VMOVUPS (R10), Y8
-	VMOVUPS 32(R10), Y9
-	VMOVUPS 64(R10), Y10
-	VMASKMOVPS 96(R10), Y15, Y11
-	VBROADCASTSS (R11), Y12
-	VFMADD231PS Y8, Y12, Y0
-	VFMADD231PS Y9, Y12, Y1
-	VFMADD231PS Y10, Y12, Y2
-	VFMADD231PS Y11, Y12, Y3
-	VBROADCASTSS (R11)(BX*1), Y12
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y9, Y12, Y5
-	VFMADD231PS Y10, Y12, Y6
-	VFMADD231PS Y11, Y12, Y7
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest4SecondRow
-
-rest4SecondSummed:
-	CMPQ causal+88(FP), $0
+rest4Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest4Scale
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
@@ -1601,23 +1503,23 @@ rest4SecondSummed:
 	ADDQ R9, R10
 
 rest4Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y12
 	VMULPS Y12, Y0, Y0
 	VMULPS Y12, Y1, Y1
 	VMULPS Y12, Y2, Y2
 	VMULPS Y12, Y3, Y3
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	VMOVUPS Y2, 64(R10)
-	VMASKMOVPS Y3, Y15, 96(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y12
 	VMULPS Y12, Y4, Y4
 	VMULPS Y12, Y5, Y5
 	VMULPS Y12, Y6, Y6
 	VMULPS Y12, Y7, Y7
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	VMOVUPS Y2, 64(R10)
+	VMASKMOVPS Y3, Y15, 96(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	VMOVUPS Y6, 64(R10)
@@ -1630,6 +1532,7 @@ done:
 // func keys3x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 TEXT ·keys3x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
+	MOVQ sStep+8(FP), R15
 	MOVQ q+16(FP), R8
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
@@ -1674,10 +1577,10 @@ wideSummed:
 	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y2, (R10)
 	VMOVUPS Y3, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	ADDQ $64, SI
@@ -1721,9 +1624,9 @@ rest1Row:
 rest1Summed:
 	MOVQ DI, R10
 	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y2, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y4, Y15, (R10)
 	JMP done
 
@@ -1766,10 +1669,10 @@ rest2Summed:
 	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y2, (R10)
 	VMASKMOVPS Y3, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMASKMOVPS Y5, Y15, 32(R10)
 
@@ -1777,14 +1680,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func values3x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
-TEXT ·values3x256(SB), NOSPLIT, $0-96
+// func values3x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+TEXT ·values3x256(SB), NOSPLIT, $0-88
 	MOVQ out+0(FP), DI
+	MOVQ oStep+8(FP), R15
 	MOVQ dim+16(FP), CX
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
-	MOVQ w+56(FP), R8
-	MOVQ stride+72(FP), R9
+	MOVQ stride+56(FP), R9
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1796,13 +1699,26 @@ wide:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	CMPQ add+80(FP), $0
+	JEQ wideBegin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	ADDQ R15, R10
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+
+wideBegin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ wideFirstSummed
+	JZ wideSummed
 
-wideFirstRow:
+wideRow:
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
 	VBROADCASTSS (R11), Y8
@@ -1817,33 +1733,10 @@ wideFirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ wideFirstRow
+	JNZ wideRow
 
-wideFirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ wideSecondSummed
-
-wideSecondRow:
-	VMOVUPS (R10), Y6
-	VMOVUPS 32(R10), Y7
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS Y6, Y8, Y0
-	VFMADD231PS Y7, Y8, Y1
-	VBROADCASTSS (R11)(BX*1), Y8
-	VFMADD231PS Y6, Y8, Y2
-	VFMADD231PS Y7, Y8, Y3
-	VBROADCASTSS (R11)(BX*2), Y8
-	VFMADD231PS Y6, Y8, Y4
-	VFMADD231PS Y7, Y8, Y5
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ wideSecondRow
-
-wideSecondSummed:
-	CMPQ causal+88(FP), $0
+wideSummed:
+	CMPQ causal+72(FP), $0
 	JEQ wideScale
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
@@ -1864,27 +1757,26 @@ wideSecondSummed:
 	ADDQ R9, R10
 
 wideScale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y8
 	VMULPS Y8, Y2, Y2
 	VMULPS Y8, Y3, Y3
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y8
 	VMULPS Y8, Y4, Y4
 	VMULPS Y8, Y5, Y5
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
 	ADDQ $64, SI
-	ADDQ $64, R8
 	ADDQ $64, DI
 	SUBQ $16, CX
 	JMP wide
@@ -1903,13 +1795,23 @@ rest1:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
+	CMPQ add+80(FP), $0
+	JEQ rest1Begin
+	MOVQ DI, R10
+	VMASKMOVPS (R10), Y15, Y0
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y2
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y4
+
+rest1Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest1FirstSummed
+	JZ rest1Summed
 
-rest1FirstRow:
+rest1Row:
 	VMASKMOVPS (R10), Y15, Y6
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS Y6, Y8, Y0
@@ -1920,29 +1822,10 @@ rest1FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest1FirstRow
+	JNZ rest1Row
 
-rest1FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest1SecondSummed
-
-rest1SecondRow:
-	VMASKMOVPS (R10), Y15, Y6
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS Y6, Y8, Y0
-	VBROADCASTSS (R11)(BX*1), Y8
-	VFMADD231PS Y6, Y8, Y2
-	VBROADCASTSS (R11)(BX*2), Y8
-	VFMADD231PS Y6, Y8, Y4
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest1SecondRow
-
-rest1SecondSummed:
-	CMPQ causal+88(FP), $0
+rest1Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest1Scale
 	VMASKMOVPS (R10), Y15, Y6
 	VBROADCASTSS (R11)(BX*1), Y8
@@ -1958,18 +1841,18 @@ rest1SecondSummed:
 	ADDQ R9, R10
 
 rest1Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
-	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y8
 	VMULPS Y8, Y2, Y2
-	VMASKMOVPS Y2, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y8
 	VMULPS Y8, Y4, Y4
+	MOVQ DI, R10
+	VMASKMOVPS Y0, Y15, (R10)
+	ADDQ R15, R10
+	VMASKMOVPS Y2, Y15, (R10)
+	ADDQ R15, R10
 	VMASKMOVPS Y4, Y15, (R10)
 	JMP done
 
@@ -1985,13 +1868,26 @@ rest2:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	CMPQ add+80(FP), $0
+	JEQ rest2Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMASKMOVPS 32(R10), Y15, Y1
+	ADDQ R15, R10
+	VMOVUPS (R10), Y2
+	VMASKMOVPS 32(R10), Y15, Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMASKMOVPS 32(R10), Y15, Y5
+
+rest2Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest2FirstSummed
+	JZ rest2Summed
 
-rest2FirstRow:
+rest2Row:
 	VMOVUPS (R10), Y6
 	VMASKMOVPS 32(R10), Y15, Y7
 	VBROADCASTSS (R11), Y8
@@ -2006,33 +1902,10 @@ rest2FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest2FirstRow
+	JNZ rest2Row
 
-rest2FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest2SecondSummed
-
-rest2SecondRow:
-	VMOVUPS (R10), Y6
-	VMASKMOVPS 32(R10), Y15, Y7
-	VBROADCASTSS (R11), Y8
-	VFMADD231PS Y6, Y8, Y0
-	VFMADD231PS Y7, Y8, Y1
-	VBROADCASTSS (R11)(BX*1), Y8
-	VFMADD231PS Y6, Y8, Y2
-	VFMADD231PS Y7, Y8, Y3
-	VBROADCASTSS (R11)(BX*2), Y8
-	VFMADD231PS Y6, Y8, Y4
-	VFMADD231PS Y7, Y8, Y5
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest2SecondRow
-
-rest2SecondSummed:
-	CMPQ causal+88(FP), $0
+rest2Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest2Scale
 	VMOVUPS (R10), Y6
 	VMASKMOVPS 32(R10), Y15, Y7
@@ -2053,23 +1926,23 @@ rest2SecondSummed:
 	ADDQ R9, R10
 
 rest2Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y8
 	VMULPS Y8, Y0, Y0
 	VMULPS Y8, Y1, Y1
-	VMOVUPS Y0, (R10)
-	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y8
 	VMULPS Y8, Y2, Y2
 	VMULPS Y8, Y3, Y3
-	VMOVUPS Y2, (R10)
-	VMASKMOVPS Y3, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y8
 	VMULPS Y8, Y4, Y4
 	VMULPS Y8, Y5, Y5
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMASKMOVPS Y1, Y15, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y2, (R10)
+	VMASKMOVPS Y3, Y15, 32(R10)
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMASKMOVPS Y5, Y15, 32(R10)
 
@@ -2080,6 +1953,7 @@ done:
 // func keys4x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 TEXT ·keys4x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
+	MOVQ sStep+8(FP), R15
 	MOVQ q+16(FP), R8
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
@@ -2129,13 +2003,13 @@ wideSummed:
 	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y2, (R10)
 	VMOVUPS Y3, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y6, (R10)
 	VMOVUPS Y7, 32(R10)
 	ADDQ $64, SI
@@ -2182,11 +2056,11 @@ rest1Row:
 rest1Summed:
 	MOVQ DI, R10
 	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y2, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y4, Y15, (R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMASKMOVPS Y6, Y15, (R10)
 	JMP done
 
@@ -2234,13 +2108,13 @@ rest2Summed:
 	MOVQ DI, R10
 	VMOVUPS Y0, (R10)
 	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y2, (R10)
 	VMASKMOVPS Y3, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMASKMOVPS Y5, Y15, 32(R10)
-	ADDQ sStep+8(FP), R10
+	ADDQ R15, R10
 	VMOVUPS Y6, (R10)
 	VMASKMOVPS Y7, Y15, 32(R10)
 
@@ -2248,14 +2122,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func values4x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
-TEXT ·values4x256(SB), NOSPLIT, $0-96
+// func values4x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+TEXT ·values4x256(SB), NOSPLIT, $0-88
 	MOVQ out+0(FP), DI
+	MOVQ oStep+8(FP), R15
 	MOVQ dim+16(FP), CX
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
-	MOVQ w+56(FP), R8
-	MOVQ stride+72(FP), R9
+	MOVQ stride+56(FP), R9
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -2269,13 +2143,29 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	CMPQ add+80(FP), $0
+	JEQ wideBegin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	ADDQ R15, R10
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	ADDQ R15, R10
+	VMOVUPS (R10), Y6
+	VMOVUPS 32(R10), Y7
+
+wideBegin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ wideFirstSummed
+	JZ wideSummed
 
-wideFirstRow:
+wideRow:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VBROADCASTSS (R11), Y10
@@ -2293,36 +2183,10 @@ wideFirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ wideFirstRow
+	JNZ wideRow
 
-wideFirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ wideSecondSummed
-
-wideSecondRow:
-	VMOVUPS (R10), Y8
-	VMOVUPS 32(R10), Y9
-	VBROADCASTSS (R11), Y10
-	VFMADD231PS Y8, Y10, Y0
-	VFMADD231PS Y9, Y10, Y1
-	VBROADCASTSS (R11)(BX*1), Y10
-	VFMADD231PS Y8, Y10, Y2
-	VFMADD231PS Y9, Y10, Y3
-	VBROADCASTSS (R11)(BX*2), Y10
-	VFMADD231PS Y8, Y10, Y4
-	VFMADD231PS Y9, Y10, Y5
-	VBROADCASTSS (R11)(R13*1), Y10
-	VFMADD231PS Y8, Y10, Y6
-	VFMADD231PS Y9, Y10, Y7
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ wideSecondRow
-
-wideSecondSummed:
-	CMPQ causal+88(FP), $0
+wideSummed:
+	CMPQ causal+72(FP), $0
 	JEQ wideScale
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
@@ -2356,33 +2220,32 @@ wideSecondSummed:
 	ADDQ R9, R10
 
 wideScale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y10
 	VMULPS Y10, Y0, Y0
 	VMULPS Y10, Y1, Y1
-	VMOVUPS Y0, (R10)
-	VMOVUPS Y1, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y10
 	VMULPS Y10, Y2, Y2
 	VMULPS Y10, Y3, Y3
-	VMOVUPS Y2, (R10)
-	VMOVUPS Y3, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y10
 	VMULPS Y10, Y4, Y4
 	VMULPS Y10, Y5, Y5
-	VMOVUPS Y4, (R10)
-	VMOVUPS Y5, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 12(R11), Y10
 	VMULPS Y10, Y6, Y6
 	VMULPS Y10, Y7, Y7
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ R15, R10
 	VMOVUPS Y6, (R10)
 	VMOVUPS Y7, 32(R10)
 	ADDQ $64, SI
-	ADDQ $64, R8
 	ADDQ $64, DI
 	SUBQ $16, CX
 	JMP wide
@@ -2402,13 +2265,25 @@ rest1:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y4, Y4, Y4
 	VXORPS Y6, Y6, Y6
+	CMPQ add+80(FP), $0
+	JEQ rest1Begin
+	MOVQ DI, R10
+	VMASKMOVPS (R10), Y15, Y0
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y2
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y4
+	ADDQ R15, R10
+	VMASKMOVPS (R10), Y15, Y6
+
+rest1Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest1FirstSummed
+	JZ rest1Summed
 
-rest1FirstRow:
+rest1Row:
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11), Y10
 	VFMADD231PS Y8, Y10, Y0
@@ -2421,31 +2296,10 @@ rest1FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest1FirstRow
+	JNZ rest1Row
 
-rest1FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest1SecondSummed
-
-rest1SecondRow:
-	VMASKMOVPS (R10), Y15, Y8
-	VBROADCASTSS (R11), Y10
-	VFMADD231PS Y8, Y10, Y0
-	VBROADCASTSS (R11)(BX*1), Y10
-	VFMADD231PS Y8, Y10, Y2
-	VBROADCASTSS (R11)(BX*2), Y10
-	VFMADD231PS Y8, Y10, Y4
-	VBROADCASTSS (R11)(R13*1), Y10
-	VFMADD231PS Y8, Y10, Y6
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest1SecondRow
-
-rest1SecondSummed:
-	CMPQ causal+88(FP), $0
+rest1Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest1Scale
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11)(BX*1), Y10
@@ -2470,22 +2324,22 @@ rest1SecondSummed:
 	ADDQ R9, R10
 
 rest1Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y10
 	VMULPS Y10, Y0, Y0
-	VMASKMOVPS Y0, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y10
 	VMULPS Y10, Y2, Y2
-	VMASKMOVPS Y2, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y10
 	VMULPS Y10, Y4, Y4
-	VMASKMOVPS Y4, Y15, (R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 12(R11), Y10
 	VMULPS Y10, Y6, Y6
+	MOVQ DI, R10
+	VMASKMOVPS Y0, Y15, (R10)
+	ADDQ R15, R10
+	VMASKMOVPS Y2, Y15, (R10)
+	ADDQ R15, R10
+	VMASKMOVPS Y4, Y15, (R10)
+	ADDQ R15, R10
 	VMASKMOVPS Y6, Y15, (R10)
 	JMP done
 
@@ -2503,13 +2357,29 @@ rest2:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	CMPQ add+80(FP), $0
+	JEQ rest2Begin
+	MOVQ DI, R10
+	VMOVUPS (R10), Y0
+	VMASKMOVPS 32(R10), Y15, Y1
+	ADDQ R15, R10
+	VMOVUPS (R10), Y2
+	VMASKMOVPS 32(R10), Y15, Y3
+	ADDQ R15, R10
+	VMOVUPS (R10), Y4
+	VMASKMOVPS 32(R10), Y15, Y5
+	ADDQ R15, R10
+	VMOVUPS (R10), Y6
+	VMASKMOVPS 32(R10), Y15, Y7
+
+rest2Begin:
 	MOVQ p+24(FP), R11
 	MOVQ SI, R10
 	MOVQ n+48(FP), R12
 	TESTQ R12, R12
-	JZ rest2FirstSummed
+	JZ rest2Summed
 
-rest2FirstRow:
+rest2Row:
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
 	VBROADCASTSS (R11), Y10
@@ -2527,36 +2397,10 @@ rest2FirstRow:
 	ADDQ $4, R11
 	ADDQ R9, R10
 	DECQ R12
-	JNZ rest2FirstRow
+	JNZ rest2Row
 
-rest2FirstSummed:
-	MOVQ R8, R10
-	MOVQ m+64(FP), R12
-	TESTQ R12, R12
-	JZ rest2SecondSummed
-
-rest2SecondRow:
-	VMOVUPS (R10), Y8
-	VMASKMOVPS 32(R10), Y15, Y9
-	VBROADCASTSS (R11), Y10
-	VFMADD231PS Y8, Y10, Y0
-	VFMADD231PS Y9, Y10, Y1
-	VBROADCASTSS (R11)(BX*1), Y10
-	VFMADD231PS Y8, Y10, Y2
-	VFMADD231PS Y9, Y10, Y3
-	VBROADCASTSS (R11)(BX*2), Y10
-	VFMADD231PS Y8, Y10, Y4
-	VFMADD231PS Y9, Y10, Y5
-	VBROADCASTSS (R11)(R13*1), Y10
-	VFMADD231PS Y8, Y10, Y6
-	VFMADD231PS Y9, Y10, Y7
-	ADDQ $4, R11
-	ADDQ R9, R10
-	DECQ R12
-	JNZ rest2SecondRow
-
-rest2SecondSummed:
-	CMPQ causal+88(FP), $0
+rest2Summed:
+	CMPQ causal+72(FP), $0
 	JEQ rest2Scale
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
@@ -2590,29 +2434,29 @@ rest2SecondSummed:
 	ADDQ R9, R10
 
 rest2Scale:
-	MOVQ DI, R10
-	MOVQ scale+80(FP), R11
+	MOVQ scale+64(FP), R11
 	VBROADCASTSS (R11), Y10
 	VMULPS Y10, Y0, Y0
 	VMULPS Y10, Y1, Y1
-	VMOVUPS Y0, (R10)
-	VMASKMOVPS Y1, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 4(R11), Y10
 	VMULPS Y10, Y2, Y2
 	VMULPS Y10, Y3, Y3
-	VMOVUPS Y2, (R10)
-	VMASKMOVPS Y3, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 8(R11), Y10
 	VMULPS Y10, Y4, Y4
 	VMULPS Y10, Y5, Y5
-	VMOVUPS Y4, (R10)
-	VMASKMOVPS Y5, Y15, 32(R10)
-	ADDQ oStep+8(FP), R10
 	VBROADCASTSS 12(R11), Y10
 	VMULPS Y10, Y6, Y6
 	VMULPS Y10, Y7, Y7
+	MOVQ DI, R10
+	VMOVUPS Y0, (R10)
+	VMASKMOVPS Y1, Y15, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y2, (R10)
+	VMASKMOVPS Y3, Y15, 32(R10)
+	ADDQ R15, R10
+	VMOVUPS Y4, (R10)
+	VMASKMOVPS Y5, Y15, 32(R10)
+	ADDQ R15, R10
 	VMOVUPS Y6, (R10)
 	VMASKMOVPS Y7, Y15, 32(R10)
 

@@ -17,8 +17,8 @@ type assembly struct {
 
 type (
 	keysKernel   func(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
-	valuesKernel func(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n int,
-		w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)
+	valuesKernel func(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int,
+		scale unsafe.Pointer, causal, add int)
 )
 
 var (
@@ -52,13 +52,9 @@ func (a *assembly) vectors() vectors {
 		softmax: func(s []float32) float32 {
 			return 1 / a.expStore(start(s), len(s), a.maximum(start(s), len(s)))
 		},
-		values: func(out, p Rows, v []float32, n int, w []float32, stride int, scale *[Queries]float32, causal bool) {
-			more := 0
-			if causal {
-				more = 1
-			}
-			a.values[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, start(v), n, start(w), p.Len-n,
-				4*stride, unsafe.Pointer(scale), more)
+		values: func(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
+			a.values[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, start(v), p.Len, 4*stride,
+				unsafe.Pointer(scale), number(causal), number(add))
 		},
 		max:    func(x []float32) float32 { return a.maximum(start(x), len(x)) },
 		sumExp: a.sumExp,
@@ -73,4 +69,11 @@ func (a *assembly) sumExp(x []float32, shift float32) float64 {
 		x = x[n:]
 	}
 	return sum
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -124,9 +124,9 @@ func TestEmpty(t *testing.T) {
 		s.SwiGLU(nil, nil)
 		one, none := &[Queries]float32{1}, oneRow(nil)
 		s.Keys(none, oneRow([]float32{1}), []float32{1}, 1)
-		s.Values(none, oneRow([]float32{1}), nil, 0, []float32{1}, 1, one, false)
+		s.Values(none, oneRow([]float32{1}), []float32{1}, 1, one, false, false)
 		out := []float32{5}
-		if s.Values(oneRow(out), none, nil, 0, nil, 1, one, false); out[0] != 0 {
+		if s.Values(oneRow(out), none, nil, 1, one, false, false); out[0] != 0 {
 			t.Errorf("no values add up to %v", out[0])
 		}
 		if s.Keys(oneRow(out), none, nil, 1); out[0] != 0 {

@@ -8,7 +8,7 @@ const queries = 4
 
 // attention is a kernel for some queries.
 //
-//	CX results    R9 stride of rows    BX, R13 distance of queries, once and three times
+//	CX results    R15 distance of a query's results    R9 stride of rows    BX, R13 distance of queries, once and three times
 //	R10, R11, R12 run through rows, the numbers they are multiplied with, and the number of rows
 type attention struct {
 	*vector
@@ -38,7 +38,7 @@ func (a *attention) number() string { return a.w.reg(a.row(a.block())) }
 func (a *attention) keys() {
 	a.function(a.name(fmt.Sprintf("keys%dx", a.queries)),
 		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)", 64)
-	a.arguments("s", "DI", "sStep", "", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
+	a.arguments("s", "DI", "sStep", "R15", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
 	a.inBlocks(func(block string, vectors int, rest bool) {
 		a.clear(vectors)
@@ -46,45 +46,41 @@ func (a *attention) keys() {
 		a.op("MOVQ", "R8", "R11")
 		a.op("MOVQ", "DX", "R12")
 		a.sumRows(block, vectors, rest)
-		a.op("MOVQ", "DI", "R10")
-		for q := range a.queries {
-			a.storeSums(q, vectors, rest, "sStep+8(FP)")
-		}
+		a.results(vectors, rest, a.save)
 	}, "SI", "DI")
 	a.end()
 }
 
-// values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j, d], where the first n rows are in v and m more in w. One after the
-// other is added, so that it doesn't matter where the rows are cut in two. Where causal isn't zero, query i sees i more
-// rows of w.
+// values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j, d] over n rows of v. Where add isn't zero, the sum goes on from
+// out[i, d]; one row after the other is added, so that it doesn't matter where the rows are cut in two. Where causal
+// isn't zero, query i sees i more rows.
 //
-//	DI out    SI v    R8 w
+//	DI out    SI v
 func (a *attention) values() {
 	a.function(a.name(fmt.Sprintf("values%dx", a.queries)), "(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, "+
-		"pStep int, v unsafe.Pointer, n int, w unsafe.Pointer, m, stride int, scale unsafe.Pointer, causal int)", 96)
-	a.arguments("out", "DI", "oStep", "", "dim", "CX", "p", "", "pStep", "BX", "v", "SI", "n", "", "w", "R8", "m", "",
-		"stride", "R9")
+		"pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)", 88)
+	a.arguments("out", "DI", "oStep", "R15", "dim", "CX", "p", "", "pStep", "BX", "v", "SI", "n", "", "stride", "R9")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
 	a.inBlocks(func(block string, vectors int, rest bool) {
 		a.clear(vectors)
+		a.op("CMPQ", "add+80(FP)", "$0")
+		a.op("JEQ", block+"Begin")
+		a.results(vectors, rest, a.load)
+		a.label(block + "Begin")
 		a.op("MOVQ", "p+24(FP)", "R11")
 		a.op("MOVQ", "SI", "R10")
 		a.op("MOVQ", "n+48(FP)", "R12")
-		a.sumRows(block+"First", vectors, rest)
-		a.op("MOVQ", "R8", "R10")
-		a.op("MOVQ", "m+64(FP)", "R12")
-		a.sumRows(block+"Second", vectors, rest)
+		a.sumRows(block, vectors, rest)
 		a.sumMore(block+"Scale", vectors, rest)
-		a.op("MOVQ", "DI", "R10")
-		a.op("MOVQ", "scale+80(FP)", "R11")
+		a.op("MOVQ", "scale+64(FP)", "R11")
 		for q := range a.queries {
 			a.op("VBROADCASTSS", mem(4*q, "R11"), a.number())
 			for i := range vectors {
 				a.op("VMULPS", a.number(), a.sum(q, i), a.sum(q, i))
 			}
-			a.storeSums(q, vectors, rest, "oStep+8(FP)")
 		}
-	}, "SI", "R8", "DI")
+		a.results(vectors, rest, a.save)
+	}, "SI", "DI")
 	a.end()
 }
 
@@ -156,7 +152,7 @@ func (a *attention) sumMore(label string, vectors int, rest bool) {
 	if a.queries == 1 {
 		return
 	}
-	a.op("CMPQ", "causal+88(FP)", "$0")
+	a.op("CMPQ", "causal+72(FP)", "$0")
 	a.op("JEQ", label)
 	for q := 1; q < a.queries; q++ {
 		a.sumRow(q, vectors, rest)
@@ -186,12 +182,17 @@ func (a *attention) sumRow(first, vectors int, rest bool) {
 	a.op("ADDQ", "R9", "R10")
 }
 
-// storeSums stores the sums of a query at R10, which moves on to the next query.
-func (a *attention) storeSums(query, vectors int, rest bool, step string) {
-	for i := range vectors {
-		a.store(query*a.block()+i, mem(i*int(a.w), "R10"), rest && i == vectors-1)
-	}
-	if query < a.queries-1 {
-		a.op("ADDQ", step, "R10")
+// results loads or saves the sums of all queries.
+func (a *attention) results(vectors int, rest bool, move func(memory string, register int, rest bool)) {
+	a.op("MOVQ", "DI", "R10")
+	for q := range a.queries {
+		for i := range vectors {
+			move(mem(i*int(a.w), "R10"), q*a.block()+i, rest && i == vectors-1)
+		}
+		if q < a.queries-1 {
+			a.op("ADDQ", "R15", "R10")
+		}
 	}
 }
+
+func (a *attention) save(to string, from int, rest bool) { a.store(from, to, rest) }
