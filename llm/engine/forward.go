@@ -164,9 +164,7 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 		h, k, v := sized(&s.h, n*hidden), sized(&s.k, n*kn), sized(&s.v, n*kn)
 		m.normalize(h, s.x[r0*hidden:(r0+n)*hidden], l.attentionNorm, b.threads)
 		x := s.inputs.reset(m.k, h, hidden)
-		m.apply(&l.q, q[r0*qn:], x, b.threads, false)
-		m.apply(&l.k, k, x, b.threads, false)
-		m.apply(&l.v, v, x, b.threads, false)
+		m.apply(x, b.threads, output{l: &l.q, y: q[r0*qn:]}, output{l: &l.k, y: k}, output{l: &l.v, y: v})
 		group := qn / c.KVHeads
 		kernel.Parallel(n*c.KVHeads, threadsFor(b.threads, placeWork*n*qn), 1, func(lo, hi int) {
 			for i := lo; i < hi; i++ {
@@ -242,17 +240,15 @@ func (m *Model) feed(l *layer, s *scratch, rows, threads int) {
 	for r := 0; r < rows; r += rowBlock {
 		n := min(rowBlock, rows-r)
 		x := s.x[r*hidden : (r+n)*hidden]
-		m.apply(&l.o, x, s.inputs.reset(m.k, s.q[r*qn:(r+n)*qn], qn), threads, true)
+		m.apply(s.inputs.reset(m.k, s.q[r*qn:(r+n)*qn], qn), threads, output{&l.o, x, true})
 		h := sized(&s.h, n*hidden)
 		gate, up := sized(&s.gate, n*c.IntermediateSize), sized(&s.up, n*c.IntermediateSize)
 		m.normalize(h, x, l.mlpNorm, threads)
-		in := s.inputs.reset(m.k, h, hidden)
-		m.apply(&l.gate, gate, in, threads, false)
-		m.apply(&l.up, up, in, threads, false)
+		m.apply(s.inputs.reset(m.k, h, hidden), threads, output{l: &l.gate, y: gate}, output{l: &l.up, y: up})
 		kernel.Parallel(n, threadsFor(threads, len(gate)), 1, func(lo, hi int) {
 			m.k.SwiGLU(gate[lo*c.IntermediateSize:hi*c.IntermediateSize], up[lo*c.IntermediateSize:])
 		})
-		m.apply(&l.down, x, s.inputs.reset(m.k, gate, c.IntermediateSize), threads, true)
+		m.apply(s.inputs.reset(m.k, gate, c.IntermediateSize), threads, output{&l.down, x, true})
 	}
 }
 

@@ -81,7 +81,7 @@ func (m *Model) LogitsLast(ids []int) ([]float32, error) {
 // logits returns all logits of hidden states (rows, hidden), (rows, vocab).
 func (m *Model) logits(hidden []float32, s *scratch) []float32 {
 	out := make([]float32, len(hidden)/m.config.HiddenSize*m.config.VocabSize)
-	m.apply(&m.head, out, s.inputs.reset(m.k, hidden, m.config.HiddenSize), runtime.GOMAXPROCS(0), false)
+	m.apply(s.inputs.reset(m.k, hidden, m.config.HiddenSize), runtime.GOMAXPROCS(0), output{l: &m.head, y: out})
 	return out
 }
 

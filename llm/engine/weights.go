@@ -14,17 +14,38 @@ type linear struct {
 	bias []float32 // (out), nil for none
 }
 
-// apply sets y = x·Wᵀ + bias, or adds it to y, (rows, out).
-func (m *Model) apply(l *linear, y []float32, x *inputs, threads int, add bool) {
-	in := x.form(m.arithmetic(l), threads)
-	rows, _ := in.Shape()
-	m.k.MultiplyParallel(y, l.Out, in, l.Weights, add, threads)
-	if l.bias == nil {
+// output is where the product with a matrix goes: y (rows, out), to which it is added where add is set.
+type output struct {
+	l   *linear
+	y   []float32
+	add bool
+}
+
+// apply sets, for each output, y = x·Wᵀ + bias, or adds it to y.
+func (m *Model) apply(x *inputs, threads int, outputs ...output) {
+	for a := range x.forms {
+		var products []kernel.Product
+		for _, o := range outputs {
+			if m.arithmetic(o.l) == kernel.Arithmetic(a) {
+				products = append(products, kernel.Product{C: o.y, LDC: o.l.Out, W: o.l.Weights, Add: o.add})
+			}
+		}
+		if len(products) > 0 {
+			m.k.MultiplyParallel(x.form(kernel.Arithmetic(a), threads), threads, products...)
+		}
+	}
+	for _, o := range outputs {
+		o.addBias(x.rows)
+	}
+}
+
+func (o output) addBias(rows int) {
+	if o.l.bias == nil {
 		return
 	}
 	for r := range rows {
-		row := y[r*l.Out : (r+1)*l.Out]
-		for j, v := range l.bias {
+		row := o.y[r*o.l.Out : (r+1)*o.l.Out]
+		for j, v := range o.l.bias {
 			row[j] += v
 		}
 	}

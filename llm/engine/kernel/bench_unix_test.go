@@ -54,7 +54,7 @@ func benchmarkOne(b *testing.B, s *Set, a Arithmetic, d DType, rows, in, out, th
 	var best float64
 	for b.Loop() {
 		start, wall := cpuSeconds(b), time.Now()
-		s.MultiplyParallel(c, out, x, w, false, threads)
+		s.MultiplyParallel(x, threads, Product{C: c, LDC: out, W: w})
 		best = max(best, flops/time.Since(wall).Seconds())
 		middle := cpuSeconds(b)
 		n, _ := timed(threads, 10*time.Millisecond, func(int) int { return s.peak[a](10_000) })
@@ -105,7 +105,7 @@ func benchmarkRow(b *testing.B, s *Set, a Arithmetic, d DType, in, out, threads 
 		start := time.Now()
 		Parallel(len(data), threads, maxOuts*in*d.Size(), func(lo, hi int) { s.read(data[lo:hi]) })
 		middle := time.Now()
-		s.MultiplyParallel(c, out, x, w, false, threads)
+		s.MultiplyParallel(x, threads, Product{C: c, LDC: out, W: w})
 		read = append(read, middle.Sub(start).Seconds())
 		multiply = append(multiply, time.Since(middle).Seconds())
 	}

@@ -16,7 +16,7 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		f(0, n)
 		return
 	}
-	j := &job{f: f, n: n, block: max(1, units/(threads*8)) * grain, done: make(chan struct{}, 1)} // small blocks: no thread waits long for another
+	j := &job{f: f, n: n, grain: grain, share: 2 * threads, done: make(chan struct{}, 1)}
 	j.pending.Store(int64(threads - 1))
 	for range threads - 1 {
 		hire(j)
@@ -39,7 +39,8 @@ const patience = 20_000
 // job is one call of Parallel.
 type job struct {
 	f        func(lo, hi int)
-	n, block int
+	n, grain int
+	share    int // which part of what is left a thread takes at a time
 	next     atomic.Int64
 	pending  atomic.Int64  // helpers at work
 	done     chan struct{} // gets one message from the last of them
@@ -54,11 +55,24 @@ func (j *job) work() {
 		}
 	}()
 	for j.failed.Load() == nil {
-		lo := int(j.next.Add(int64(j.block))) - j.block
+		lo, hi := j.take()
 		if lo >= j.n {
 			return
 		}
-		j.f(lo, min(lo+j.block, j.n))
+		j.f(lo, hi)
+	}
+}
+
+// take returns the next block: large ones first, since memory is read fastest in long stretches, small ones at the end,
+// so that no thread waits long for another.
+func (j *job) take() (lo, hi int) {
+	for {
+		lo := int(j.next.Load())
+		units := (j.n - lo + j.grain - 1) / j.grain
+		hi := min(lo+max(1, units/j.share)*j.grain, j.n)
+		if lo >= j.n || j.next.CompareAndSwap(int64(lo), int64(hi)) {
+			return lo, hi
+		}
 	}
 }
 
@@ -127,13 +141,41 @@ func (h *helper) await() *job {
 	return h.job.Load()
 }
 
-// MultiplyParallel is Multiply for all outputs, in up to threads goroutines.
-func (s *Set) MultiplyParallel(c []float32, ldc int, x *Input, w Weights, add bool, threads int) {
-	if x.rows*w.In*w.Out < parallelWork {
-		threads = 1
-	}
-	Parallel(w.Out, threads, maxOuts, func(lo, hi int) { s.Multiply(c, ldc, x, w, lo, hi, add) })
+// Product is C = X · Wᵀ, or with Add C + X · Wᵀ; C (rows, LDC).
+type Product struct {
+	C   []float32
+	LDC int
+	W   Weights
+	Add bool
 }
 
-// parallelWork is the number of multiplications below which threads cost more than they bring.
-const parallelWork = 1 << 18
+// MultiplyParallel computes products of one X in up to threads goroutines. Their outputs mustn't overlap.
+func (s *Set) MultiplyParallel(x *Input, threads int, products ...Product) {
+	grain := maxOuts
+	if x.groups <= fewTiles {
+		grain = fewOuts
+	}
+	units, weights := 0, 0
+	for _, p := range products {
+		units += (p.W.Out + grain - 1) / grain
+		weights += p.W.Out * p.W.In
+	}
+	if weights*(x.rows+rowsRead) < parallelWork {
+		threads = 1
+	}
+	Parallel(units, threads, 1, func(lo, hi int) {
+		for _, p := range products {
+			n := (p.W.Out + grain - 1) / grain
+			if from, to := max(lo, 0), min(hi, n); from < to {
+				s.Multiply(p.C, p.LDC, x, p.W, from*grain, min(to*grain, p.W.Out), p.Add)
+			}
+			lo, hi = lo-n, hi-n
+		}
+	})
+}
+
+const (
+	fewOuts      = 16      // outputs that a thread takes at least, where W is read from memory for few rows of X,
+	rowsRead     = 4       // which takes as long as multiplying with so many rows
+	parallelWork = 1 << 18 // number of multiplications below which threads cost more than they bring
+)
