@@ -12,7 +12,7 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 	}
 	work := 0
 	for _, seg := range b.segments {
-		work += seg.n * (seg.keys() + seg.parent.keys())
+		work += seg.n * (seg.start + seg.n)
 	}
 	heads, together := m.config.KVHeads, kernel.Queries
 	if n/together*heads < 4*b.threads { // rather leave each thread its share
@@ -55,8 +55,11 @@ func (a *attention) rows(b *batch, s *scratch, need []int, first, last int) {
 
 func (b *batch) segment(s *scratch, row int) *segment { return b.segments[s.segmentOf[row]] }
 
-// together tells whether tokens of both segments see common keys.
-func together(x, y *segment) bool { return x == y || x.parent != nil && x.parent == y.parent }
+// together tells whether tokens of both segments have the same keys behind them.
+func together(x, y *segment) bool {
+	n := len(x.behind)
+	return x == y || n > 0 && n == len(y.behind) && x.behind[n-1] == y.behind[n-1]
+}
 
 // tokens computes attention for n rows from r on, in place of their queries in s.q (rows, heads, head_dim): of one head
 // for all of the rows at once or, where that is more, of one row for several heads.
@@ -99,9 +102,8 @@ func (a *attention) run(b *batch, s *scratch, r, n int, apart bool) run {
 // queries computes attention in place of queries of row r or, where they are apart, of as many rows from it on. Keys
 // that all of them see are read once.
 func (a *attention) queries(b *batch, s *scratch, r int, x kernel.Rows, apart bool) {
-	k, at := a.m.k, a.head*x.Len
-	parent := b.segment(s, r).parent
-	before := parent.keys()
+	k, first := a.m.k, b.segment(s, r)
+	before := first.start - first.past
 	var runs [kernel.Queries]run
 	most, n := 0, 0
 	for j := 0; j < x.N; j += runs[n-1].n {
@@ -109,32 +111,42 @@ func (a *attention) queries(b *batch, s *scratch, r int, x kernel.Rows, apart bo
 		most = max(most, before+runs[n].here+runs[n].later)
 		n++
 	}
-	p := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Len: before, Step: most}
-	var shared kv
-	if before > 0 {
-		shared = parent.kv(a.layer).from(at, parent.cap)
-		keys(k, p, x, shared.k)
+	p := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Step: most}
+	at := 0
+	for _, seg := range first.behind {
+		keys(k, columns(p, at, seg.keys()), x, a.kv(seg).k)
+		at += seg.keys()
 	}
 	var scale [2 * kernel.Queries]float32 // so that each run finds its own as an array
 	j := 0
 	for _, run := range runs[:n] {
-		part := kernel.Rows{Data: p.Data[j*most+before:], N: run.n, Len: run.here + run.later, Step: most}
-		keys(k, part, x.From(j, run.n), run.seg.kv(a.layer).from(at, run.seg.cap).k)
+		keys(k, columns(p.From(j, run.n), before, run.here+run.later), x.From(j, run.n), a.kv(run.seg).k)
 		for i := range run.n { // the scores behind what a token sees are for later ones
 			scale[j+i] = k.Softmax(p.Data[(j+i)*most:][:before+run.here+min(i, run.later)])
 		}
 		j += run.n
 	}
-	if before > 0 {
-		k.Values(x, p, shared.v, x.Len, &[kernel.Queries]float32{1, 1, 1, 1}, false, false)
+	at = 0
+	for _, seg := range first.behind {
+		k.Values(x, columns(p, at, seg.keys()), a.kv(seg).v, x.Len, &[kernel.Queries]float32{1, 1, 1, 1}, false, at > 0)
+		at += seg.keys()
 	}
 	j = 0
 	for _, run := range runs[:n] {
-		part := kernel.Rows{Data: p.Data[j*most+before:], N: run.n, Len: run.here, Step: most}
-		own := run.seg.kv(a.layer).from(at, run.seg.cap)
-		k.Values(x.From(j, run.n), part, own.v, x.Len, (*[kernel.Queries]float32)(scale[j:]), run.later > 0, before > 0)
+		part := columns(p.From(j, run.n), before, run.here)
+		k.Values(x.From(j, run.n), part, a.kv(run.seg).v, x.Len, (*[kernel.Queries]float32)(scale[j:]), run.later > 0, at > 0)
 		j += run.n
 	}
+}
+
+// kv returns a segment's keys and values, beginning with those of the head.
+func (a *attention) kv(seg *segment) kv {
+	return seg.kv(a.layer).from(a.head*a.m.config.HeadDim, seg.cap)
+}
+
+func columns(r kernel.Rows, at, n int) kernel.Rows {
+	r.Data, r.Len = r.Data[at:], n
+	return r
 }
 
 // keys sets scores to the dot products of queries with the first keys of a head; k begins with these.

@@ -3,20 +3,29 @@ package engine
 import (
 	"context"
 	"math"
+	"slices"
 
 	"d2nwg/llm/engine/kernel"
 )
 
-// segment is a stretch of consecutive tokens in a batch. Its tokens see, causally, the whole parent segment, what its
-// own cache holds already, and themselves.
+// segment is a stretch of consecutive tokens. Those of them that are in a batch see, causally, all segments behind, what
+// the segment's own cache holds already, and themselves.
 type segment struct {
-	parent *segment // a finished one whose keys are in its own cache; nil for none
-	before *segment // one whose cache the first keys are copied from, layer by layer: past of them; nil: they are there
-	row, n int      // rows row…row+n of the batch
-	start  int      // position of the first of these rows
-	past   int      // keys in the cache before these rows'
-	cap    int      // keys the cache has room for, a multiple of keyBlock
-	cache  []kv     // one a layer, or one for all layers in turn
+	behind []*segment // finished ones with the tokens before, from the first one on
+	before *segment   // one whose cache the first keys are copied from, layer by layer: past of them; nil: they are there
+	row, n int        // rows row…row+n of the batch
+	start  int        // position of the first of these rows
+	past   int        // keys in the cache before these rows'
+	cap    int        // keys the cache has room for, a multiple of keyBlock
+	cache  []kv       // one a layer, or one for all layers in turn
+}
+
+// next returns an empty segment that follows s, a finished one; nil is the beginning.
+func (s *segment) next() *segment {
+	if s == nil {
+		return &segment{}
+	}
+	return &segment{behind: append(slices.Clip(s.behind), s), start: s.start}
 }
 
 // kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), so that one instruction meets
@@ -34,12 +43,10 @@ func roundUp(n, block int) int { return (n + block - 1) / block * block }
 func (s *segment) kv(layer int) kv { return s.cache[min(layer, len(s.cache)-1)] }
 
 // keys is how many keys the segment's cache holds after the batch.
-func (s *segment) keys() int {
-	if s == nil {
-		return 0
-	}
-	return s.past + s.n
-}
+func (s *segment) keys() int { return s.past + s.n }
+
+// done makes the rows of the batch part of what the cache holds.
+func (s *segment) done() { s.past, s.start, s.n = s.past+s.n, s.start+s.n, 0 }
 
 // batch is what one pass through the model computes.
 type batch struct {
@@ -204,23 +211,18 @@ func (m *Model) place(layer, head int, b *batch, s *scratch, r int, q, k, v, cos
 	copy(store.v[slot*dim:], v)
 }
 
-// copyKeys copies the keys and values that a segment begins with from the one before it. Segments come after those
-// that they copy from, so that these are complete.
+// copyKeys copies the keys and values that a segment begins with from the one before it: few, for which attention is
+// faster where they lie together. Segments come after those that they copy from, so that these are complete.
 func (s *segment) copyKeys(layer, dim int) {
 	from, to := s.before.kv(layer), s.kv(layer)
-	to.copy(from, s.cap, s.before.cap, s.past, dim)
-}
-
-// copy copies the first n keys and values of a cache with room for oldCap of them to one with room for cap.
-func (x kv) copy(old kv, cap, oldCap, n, dim int) {
-	whole, rest := n/keyBlock*keyBlock*dim, n%keyBlock
-	for h := 0; h < len(x.k)/cap; h += dim {
-		to, from := x.k[h*cap:(h+dim)*cap], old.k[h*oldCap:(h+dim)*oldCap]
-		copy(to[:whole], from)
+	whole, rest := s.past/keyBlock*keyBlock*dim, s.past%keyBlock
+	for h := 0; h < len(to.k)/s.cap; h += dim {
+		to, from := to.from(h, s.cap), from.from(h, s.before.cap)
+		copy(to.k[:whole], from.k)
 		for d := whole; rest > 0 && d < whole+dim*keyBlock; d += keyBlock { // what stands behind them stays
-			copy(to[d:d+rest], from[d:])
+			copy(to.k[d:d+rest], from.k[d:])
 		}
-		copy(x.v[h*cap:][:n*dim], old.v[h*oldCap:])
+		copy(to.v[:s.past*dim], from.v)
 	}
 }
 
@@ -269,5 +271,15 @@ func (m *Model) addCaches(b *batch, s *scratch) {
 			seg.cache = []kv{{memory[:size], memory[size : 2*size]}}
 			memory = memory[2*size:]
 		}
+	}
+}
+
+// reserve gives an empty segment a cache for n keys, in all layers from one on.
+func (m *Model) reserve(seg *segment, n, from int) {
+	seg.cap = roundUp(n, keyBlock)
+	size := m.config.KVHeads * m.config.HeadDim * seg.cap
+	seg.cache = make([]kv, len(m.layers))
+	for i := from; i < len(m.layers); i++ {
+		seg.cache[i] = kv{make([]float32, size), make([]float32, size)}
 	}
 }

@@ -80,20 +80,19 @@ func (m *Model) share(ctx context.Context, active []*continuation, s *scratch) e
 		return nil
 	}
 	prefix := &segment{}
-	m.grow(prefix, len(shared), 0)
+	m.reserve(prefix, len(shared), 0)
 	for at := 0; at < len(shared); at += batchRows {
-		prefix.n, prefix.start = min(batchRows, len(shared)-at), at
+		prefix.n = min(batchRows, len(shared)-at)
 		b := &batch{
 			ids: shared[at : at+prefix.n], segments: []*segment{prefix}, need: []int{}, threads: runtime.GOMAXPROCS(0),
 		}
 		if _, err := m.forward(ctx, b, s); err != nil {
 			return err
 		}
-		prefix.past += prefix.n
+		prefix.done()
 	}
-	prefix.n = 0
 	for _, c := range active {
-		c.fresh, c.segment.parent = c.fresh[len(shared):], prefix
+		c.fresh, c.segment = c.fresh[len(shared):], prefix.next()
 	}
 	return nil
 }
@@ -104,14 +103,11 @@ func (m *Model) step(
 ) (going []*continuation, err error) {
 	b := &batch{threads: runtime.GOMAXPROCS(0)}
 	for _, c := range active {
-		seg := c.segment
-		behind := seg.parent.keys()
-		n := behind + seg.past + len(c.fresh)
-		if n > m.config.MaxPositions {
-			return nil, fmt.Errorf("sequence %d: %d tokens, max_position_embeddings is %d: %w", c.index, n, m.config.MaxPositions, ErrTooLong)
+		if err := m.makeRoom(c); err != nil {
+			return nil, err
 		}
-		m.grow(seg, n-behind, 0)
-		seg.row, seg.n, seg.start = len(b.ids), len(c.fresh), behind+seg.past
+		seg := c.segment
+		seg.row, seg.n = len(b.ids), len(c.fresh)
 		b.ids = append(b.ids, c.fresh...)
 		b.segments = append(b.segments, seg)
 		b.need = append(b.need, len(b.ids)-1)
@@ -122,8 +118,7 @@ func (m *Model) step(
 	}
 	logits := m.logits(hidden, s)
 	for i, c := range active {
-		c.segment.past += len(c.fresh)
-		c.segment.n = 0
+		c.segment.done()
 		row := logits[i*m.config.VocabSize : (i+1)*m.config.VocabSize]
 		if top := m.k.Max(row); math.IsInf(float64(top), 0) || math.IsNaN(m.k.SumExp(row, top)) {
 			return nil, fmt.Errorf("sequence %d: %w", c.index, ErrNotFinite)
@@ -141,21 +136,19 @@ func (m *Model) step(
 	return going, nil
 }
 
-// grow makes room for n keys in a segment's cache, in all layers from one on.
-func (m *Model) grow(seg *segment, n, from int) {
-	if n <= seg.cap {
-		return
+// makeRoom sees to it that the fresh tokens' keys find room. What is there already stays where it is.
+func (m *Model) makeRoom(c *continuation) error {
+	seg, left := c.segment, m.config.MaxPositions-c.segment.start-len(c.fresh)
+	if left < 0 {
+		return fmt.Errorf("sequence %d: %d tokens, max_position_embeddings is %d: %w",
+			c.index, seg.start+len(c.fresh), m.config.MaxPositions, ErrTooLong)
 	}
-	kn := m.config.KVHeads * m.config.HeadDim
-	room := roundUp(max(n, min(2*seg.cap, m.config.MaxPositions)), keyBlock)
-	old := seg.cache
-	seg.cache = make([]kv, len(m.layers))
-	for i := from; i < len(m.layers); i++ {
-		fresh := kv{make([]float32, kn*room), make([]float32, kn*room)}
-		if old != nil {
-			fresh.copy(old[i], room, seg.cap, seg.past, m.config.HeadDim)
-		}
-		seg.cache[i] = fresh
+	if seg.past+len(c.fresh) <= seg.cap {
+		return nil
 	}
-	seg.cap = room
+	if seg.past > 0 {
+		c.segment = seg.next()
+	}
+	m.reserve(c.segment, len(c.fresh)+min(left, seg.start/8), 0)
+	return nil
 }

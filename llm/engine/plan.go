@@ -23,7 +23,6 @@ type Plan struct {
 // stage is a stretch of tokens too large to be computed together with all that follows it: its keys and values are kept
 // while the tasks, each in one batch, and the stages under it are computed.
 type stage struct {
-	start  int     // position of its first token
 	chunks []*work // its own tokens, at most batchRows at a time
 	tasks  []*work // small subtrees
 	next   []*stage
@@ -153,7 +152,7 @@ func commonPrefix(a, b []int) int {
 
 // stage plans a node and all below it; limit is the most tokens of a task.
 func (p *Plan) stage(n *node, limit int) *stage {
-	s := &stage{start: n.start}
+	s := &stage{}
 	for at := 0; at < len(n.ids); at += batchRows {
 		part := &node{start: n.start + at, ids: n.ids[at:min(at+batchRows, len(n.ids))]}
 		w := p.newWork()

@@ -108,24 +108,23 @@ func (run *scoring) stage(ctx context.Context, s *stage, parent *segment, cancel
 
 // chunks computes the stage's own tokens with all threads and returns them with their keys and values.
 func (run *scoring) chunks(ctx context.Context, s *stage, parent *segment) (*segment, error) {
-	total := s.start
+	total := 0
 	for _, w := range s.chunks {
 		total += len(w.ids)
 	}
-	seg := &segment{before: parent, past: s.start}
-	run.m.grow(seg, total, run.from)
+	seg := parent.follow()
+	run.m.reserve(seg, seg.past+total, run.from)
 	scratch := run.m.scratch.Get().(*scratch)
 	defer run.m.scratch.Put(scratch)
 	for _, w := range s.chunks {
-		seg.row, seg.n, seg.start = 0, len(w.ids), seg.past
+		seg.n = len(w.ids)
 		err := run.m.guarded(func() error { return run.work(ctx, w, []*segment{seg}, run.p.workers, scratch) })
 		if err != nil {
 			return nil, err
 		}
-		seg.past += len(w.ids)
+		seg.done()
 		seg.before = nil // its keys are there now
 	}
-	seg.n = 0
 	return seg, nil
 }
 
@@ -160,15 +159,25 @@ func (run *scoring) tasks(ctx context.Context, tasks []*work, parent *segment, c
 	wait.Wait()
 }
 
+// follow is next, but where a segment's keys are few they are copied to the following one.
+func (s *segment) follow() *segment {
+	if s != nil && len(s.behind) == 0 && s.past < keyBlock {
+		return &segment{before: s, past: s.past, start: s.start}
+	}
+	return s.next()
+}
+
 // segments lays out a task's spans behind the stage's keys.
 func (w *work) segments(parent *segment) []*segment {
-	behind := parent.keys()
 	all := make([]*segment, len(w.spans))
 	for i, x := range w.spans {
-		all[i] = &segment{parent: parent, row: x.row, n: x.n, start: x.start, past: x.start - behind}
+		seg := parent.follow()
+		seg.past += x.start - seg.start
+		seg.row, seg.n, seg.start = x.row, x.n, x.start
 		if x.before >= 0 {
-			all[i].before = all[x.before]
+			seg.before = all[x.before]
 		}
+		all[i] = seg
 	}
 	return all
 }
