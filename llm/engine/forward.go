@@ -63,15 +63,16 @@ type batch struct {
 // scratch is the memory of one pass; slices keep their capacity for the next.
 type scratch struct {
 	x, h, q, k, v, gate, up []float32
+	logits                  []float32
 	inputs                  inputs
 	cache                   []float32
 	segmentOf, position     []int
 }
 
-// sized returns s with length n; its contents are undefined.
+// sized returns s with length n; its contents are undefined. What grows gets room to grow further.
 func sized[T any](s *[]T, n int) []T {
 	if cap(*s) < n {
-		*s = make([]T, n+n/4)
+		*s = make([]T, n, n+cap(*s)/4)
 	}
 	*s = (*s)[:n]
 	return *s

@@ -6,6 +6,8 @@ import (
 	"math"
 	"runtime"
 	"slices"
+
+	"d2nwg/llm/engine/kernel"
 )
 
 // Generate continues all prompts in one batch. At each step next is called, for i in ascending order and never
@@ -116,14 +118,22 @@ func (m *Model) step(
 	if err != nil {
 		return nil, err
 	}
-	logits := m.logits(hidden, s)
+	logits := m.logits(&s.logits, hidden, s)
+	vocab := m.config.VocabSize
+	finite := make([]bool, len(active))
+	kernel.Parallel(len(active), threadsFor(b.threads, len(logits)), 1, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			row := logits[i*vocab : (i+1)*vocab]
+			top := m.k.Max(row)
+			finite[i] = !math.IsInf(float64(top), 0) && !math.IsNaN(m.k.SumExp(row, top))
+		}
+	})
 	for i, c := range active {
 		c.segment.done()
-		row := logits[i*m.config.VocabSize : (i+1)*m.config.VocabSize]
-		if top := m.k.Max(row); math.IsInf(float64(top), 0) || math.IsNaN(m.k.SumExp(row, top)) {
+		if !finite[i] {
 			return nil, fmt.Errorf("sequence %d: %w", c.index, ErrNotFinite)
 		}
-		id, more := next(c.index, row)
+		id, more := next(c.index, logits[i*vocab:(i+1)*vocab])
 		if !more {
 			continue
 		}

@@ -62,7 +62,7 @@ func (m *Model) Hidden(ids []int) ([]float32, error) {
 func (m *Model) Logits(ids []int) ([]float32, error) {
 	var out []float32
 	err := m.sequence(ids, nil, nil, func(hidden []float32, s *scratch) error {
-		out = m.logits(hidden, s)
+		m.logits(&out, hidden, s)
 		return nil
 	})
 	return out, err
@@ -72,17 +72,17 @@ func (m *Model) Logits(ids []int) ([]float32, error) {
 func (m *Model) LogitsLast(ids []int) ([]float32, error) {
 	var out []float32
 	err := m.sequence(ids, []int{len(ids) - 1}, nil, func(hidden []float32, s *scratch) error {
-		out = m.logits(hidden, s)
+		m.logits(&out, hidden, s)
 		return nil
 	})
 	return out, err
 }
 
-// logits returns all logits of hidden states (rows, hidden), (rows, vocab).
-func (m *Model) logits(hidden []float32, s *scratch) []float32 {
-	out := make([]float32, len(hidden)/m.config.HiddenSize*m.config.VocabSize)
-	m.apply(s.inputs.reset(m.k, hidden, m.config.HiddenSize), runtime.GOMAXPROCS(0), output{l: &m.head, y: out})
-	return out
+// logits returns all logits of hidden states (rows, hidden), (rows, vocab), in the memory of out where there is room.
+func (m *Model) logits(out *[]float32, hidden []float32, s *scratch) []float32 {
+	y := sized(out, len(hidden)/m.config.HiddenSize*m.config.VocabSize)
+	m.apply(s.inputs.reset(m.k, hidden, m.config.HiddenSize), runtime.GOMAXPROCS(0), output{l: &m.head, y: y})
+	return y
 }
 
 // Reading is what a model says about a sequence of n tokens.
@@ -107,7 +107,7 @@ func (m *Model) Read(ids []int) (Reading, error) {
 				r.TokenLogProbs[t] = j.logProb
 			}
 		}
-		r.LogitsLast = m.logits(hidden[(n-1)*m.config.HiddenSize:], s)
+		m.logits(&r.LogitsLast, hidden[(n-1)*m.config.HiddenSize:], s)
 		return nil
 	})
 	return r, err
