@@ -188,8 +188,9 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 	}
 }
 
-// placeWork is what placing costs, compared with other work on an element: each key goes to a line of its own.
-const placeWork = 8
+// placeWork is what placing costs, compared with other work on an element: each key goes to a line of its own, which is
+// hardly ever in a cache.
+const placeWork = 64
 
 // place rotates the queries (heads/kv_heads·head_dim) of one row that belong to a head of keys and values, and that
 // head's keys (head_dim), and puts keys and values into the row's segment's cache.
@@ -245,14 +246,28 @@ func (m *Model) feed(l *layer, s *scratch, rows, threads int) {
 		x := s.x[r*hidden : (r+n)*hidden]
 		m.apply(s.inputs.reset(m.k, s.q[r*qn:(r+n)*qn], qn), threads, output{&l.o, x, true})
 		h := sized(&s.h, n*hidden)
-		gate, up := sized(&s.gate, n*c.IntermediateSize), sized(&s.up, n*c.IntermediateSize)
 		m.normalize(h, x, l.mlpNorm, threads)
-		m.apply(s.inputs.reset(m.k, h, hidden), threads, output{l: &l.gate, y: gate}, output{l: &l.up, y: up})
-		kernel.Parallel(n, threadsFor(threads, len(gate)), 1, func(lo, hi int) {
-			m.k.SwiGLU(gate[lo*c.IntermediateSize:hi*c.IntermediateSize], up[lo*c.IntermediateSize:])
-		})
+		gate := m.gated(l, s.inputs.reset(m.k, h, hidden), s, threads)
 		m.apply(s.inputs.reset(m.k, gate, c.IntermediateSize), threads, output{&l.down, x, true})
 	}
+}
+
+// gated returns SiLU(x·Wᵍᵀ) · (x·Wᵘᵀ), (rows, intermediate). Each thread multiplies what it has just computed.
+func (m *Model) gated(l *layer, x *inputs, s *scratch, threads int) []float32 {
+	n := m.config.IntermediateSize
+	gate, up := sized(&s.gate, x.rows*n), sized(&s.up, x.rows*n)
+	a, b := x.form(m.arithmetic(&l.gate), threads), x.form(m.arithmetic(&l.up), threads)
+	kernel.ParallelOutputs(x.rows, threads, func(lo, hi int) {
+		m.k.Multiply(gate, n, a, l.gate.Weights, lo, hi, false)
+		m.k.Multiply(up, n, b, l.up.Weights, lo, hi, false)
+		for r := range x.rows {
+			gate, up := gate[r*n+lo:r*n+hi], up[r*n+lo:r*n+hi]
+			l.gate.addBias(gate, lo)
+			l.up.addBias(up, lo)
+			m.k.SwiGLU(gate, up)
+		}
+	}, l.gate.Weights, l.up.Weights)
+	return gate
 }
 
 // addCaches gives every segment of the batch that has none a cache in scratch memory, used by the layers in turn.

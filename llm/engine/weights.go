@@ -35,19 +35,19 @@ func (m *Model) apply(x *inputs, threads int, outputs ...output) {
 		}
 	}
 	for _, o := range outputs {
-		o.addBias(x.rows)
+		for r := range x.rows {
+			o.l.addBias(o.y[r*o.l.Out:(r+1)*o.l.Out], 0)
+		}
 	}
 }
 
-func (o output) addBias(rows int) {
-	if o.l.bias == nil {
+// addBias adds the bias of the outputs from lo on to y.
+func (l *linear) addBias(y []float32, lo int) {
+	if l.bias == nil {
 		return
 	}
-	for r := range rows {
-		row := o.y[r*o.l.Out : (r+1)*o.l.Out]
-		for j, v := range o.l.bias {
-			row[j] += v
-		}
+	for j, v := range l.bias[lo : lo+len(y)] {
+		y[j] += v
 	}
 }
 

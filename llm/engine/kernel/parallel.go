@@ -151,19 +151,12 @@ type Product struct {
 
 // MultiplyParallel computes products of one X in up to threads goroutines. Their outputs mustn't overlap.
 func (s *Set) MultiplyParallel(x *Input, threads int, products ...Product) {
-	grain := maxOuts
-	if x.groups <= fewTiles {
-		grain = fewOuts
-	}
-	units, weights := 0, 0
+	grain, units, weights := grain(x.rows), 0, 0
 	for _, p := range products {
 		units += (p.W.Out + grain - 1) / grain
 		weights += p.W.Out * p.W.In
 	}
-	if weights*(x.rows+rowsRead) < parallelWork {
-		threads = 1
-	}
-	Parallel(units, threads, 1, func(lo, hi int) {
+	Parallel(units, worth(threads, x.rows, weights), 1, func(lo, hi int) {
 		for _, p := range products {
 			n := (p.W.Out + grain - 1) / grain
 			if from, to := max(lo, 0), min(hi, n); from < to {
@@ -174,8 +167,32 @@ func (s *Set) MultiplyParallel(x *Input, threads int, products ...Product) {
 	})
 }
 
+// ParallelOutputs calls f for ranges that together are all outputs of matrices of one shape, to multiply rows of X with
+// each of these, in up to threads goroutines.
+func ParallelOutputs(rows, threads int, f func(lo, hi int), matrices ...Weights) {
+	w := matrices[0]
+	Parallel(w.Out, worth(threads, rows, len(matrices)*w.Out*w.In), grain(rows), f)
+}
+
+// grain is how many outputs a thread takes at least.
+func grain(rows int) int {
+	if rows <= fewRows {
+		return fewOuts
+	}
+	return maxOuts
+}
+
+// worth is how many threads pay for so many weights, each multiplied with rows of X.
+func worth(threads, rows, weights int) int {
+	if weights*(rows+rowsRead) < parallelWork {
+		return 1
+	}
+	return threads
+}
+
 const (
-	fewOuts      = 16      // outputs that a thread takes at least, where W is read from memory for few rows of X,
-	rowsRead     = 4       // which takes as long as multiplying with so many rows
+	fewOuts      = 16      // outputs that a thread takes at least where few rows wait for memory
+	fewRows      = 64      // so many are few
+	rowsRead     = 4       // reading W from memory takes as long as multiplying with so many rows
 	parallelWork = 1 << 18 // number of multiplications below which threads cost more than they bring
 )
