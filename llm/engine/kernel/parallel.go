@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -22,20 +23,29 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		hire(j)
 	}
 	j.work()
-	for spins := 0; j.pending.Load() > 0; spins++ {
-		if spins == patience { // nearly done by now, unless somebody else has the processor: give up this one, too
-			<-j.done
-			break
-		}
+	if !spin(func() bool { return j.pending.Load() == 0 }) {
+		<-j.done
 	}
 	if r := j.failed.Load(); r != nil {
 		panic(*r)
 	}
 }
 
-// patience is how often the caller looks for its helpers to end before it sleeps: some hundred microseconds. Sleeping
-// sooner costs more than it saves, since to wake a thread of a virtual machine takes as long.
-const patience = 1_000_000
+// awake is how long a thread that waits for another one stays awake: a sleeping one takes as long to wake, on a virtual
+// machine above all, and most jobs are shorter.
+const awake = time.Millisecond / 2
+
+// spin waits for done while it is awake, unless others want to run, and tells whether it came.
+func spin(done func() bool) bool {
+	for start := time.Now(); time.Since(start) < awake; runtime.Gosched() {
+		for range 500 {
+			if done() {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // job is one call of Parallel.
 type job struct {
@@ -78,7 +88,7 @@ func (j *job) take() (lo, hi int) {
 }
 
 // helper is a goroutine that waits for jobs: awake for a moment after each, since the next one comes within microseconds
-// while a model is computed and waking a thread takes longer than many a job; then asleep.
+// while a model is computed, then asleep.
 type helper struct {
 	job  atomic.Pointer[job]
 	wake chan struct{}
@@ -89,9 +99,6 @@ var idle struct {
 	sync.Mutex
 	helpers []*helper
 }
-
-// awake is how long a helper without a job stays awake.
-const awake = time.Millisecond
 
 func hire(j *job) {
 	idle.Lock()
@@ -131,14 +138,9 @@ func (h *helper) serve() {
 
 // await returns the next job, or nil after a wish to wake that came with an earlier one.
 func (h *helper) await() *job {
-	for start := time.Now(); time.Since(start) < awake; {
-		for range 100 {
-			if j := h.job.Load(); j != nil {
-				return j
-			}
-		}
+	if !spin(func() bool { return h.job.Load() != nil }) {
+		<-h.wake
 	}
-	<-h.wake
 	return h.job.Load()
 }
 
