@@ -150,12 +150,12 @@ func columns(r kernel.Rows, at, n int) kernel.Rows {
 }
 
 // keys sets scores to the dot products of queries with the first keys of a head; k begins with these.
-func keys(set *kernel.Set, scores, q kernel.Rows, k []float32) {
+func keys(set *kernel.Set, scores, q kernel.Rows, k kernel.Numbers) {
 	for rest := scores.Len; rest > 0; rest -= keyBlock {
 		scores.Len = min(rest, keyBlock)
 		set.Keys(scores, q, k, keyBlock)
 		if rest > keyBlock {
-			scores.Data, k = scores.Data[keyBlock:], k[q.Len*keyBlock:]
+			scores.Data, k = scores.Data[keyBlock:], k.From(q.Len*keyBlock)
 		}
 	}
 }

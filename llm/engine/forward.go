@@ -30,10 +30,10 @@ func (s *segment) next() *segment {
 
 // kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), so that one instruction meets
 // many keys and all of a block lie together, and v (kv_heads, cap, head_dim).
-type kv struct{ k, v []float32 }
+type kv struct{ k, v kernel.Numbers }
 
 // from returns what begins with a head; at is the first of its dimensions in a row of all heads.
-func (x kv) from(at, cap int) kv { return kv{x.k[at*cap:], x.v[at*cap:]} }
+func (x kv) from(at, cap int) kv { return kv{x.k.From(at * cap), x.v.From(at * cap)} }
 
 // keyBlock is what caches are rounded up to.
 const keyBlock = 64
@@ -65,7 +65,7 @@ type scratch struct {
 	x, h, q, k, v, gate, up []float32
 	logits                  []float32
 	inputs                  inputs
-	cache                   []float32
+	cache                   kernel.Numbers
 	segmentOf, position     []int
 }
 
@@ -161,7 +161,7 @@ func (m *Model) normalize(dst, x, w []float32, threads int) {
 }
 
 // project computes the rotated queries of all rows into s.q (rows, heads·head_dim), scaled for the dot products, and
-// puts rotated keys and values into the segments' caches.
+// puts rotated keys and values into the segments' caches. A thread takes a head of keys and values and its queries.
 func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos, sin []float32) {
 	c := m.config
 	hidden, dim := c.HiddenSize, c.HeadDim
@@ -173,11 +173,21 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 		m.normalize(h, s.x[r0*hidden:(r0+n)*hidden], l.attentionNorm, b.threads)
 		x := s.inputs.reset(m.k, h, hidden)
 		m.apply(x, b.threads, output{l: &l.q, y: q[r0*qn:]}, output{l: &l.k, y: k}, output{l: &l.v, y: v})
-		group := qn / c.KVHeads
+		group, scale := qn/c.KVHeads, float32(1/math.Sqrt(float64(dim)))
 		kernel.Parallel(n*c.KVHeads, threadsFor(b.threads, placeWork*n*qn), 1, func(lo, hi int) {
+			var half []uint16
+			if m.half() {
+				half = make([]uint16, dim)
+			}
 			for i := lo; i < hi; i++ {
-				head, from := i%c.KVHeads, i*dim
-				m.place(layer, head, b, s, r0+i/c.KVHeads, q[r0*qn+i*group:][:group], k[from:from+dim], v[from:from+dim], cos, sin)
+				r, from := r0+i/c.KVHeads, i*dim
+				at := s.position[r] * dim / 2
+				cosine, sine := cos[at:at+dim/2], sin[at:at+dim/2]
+				for x := q[r0*qn+i*group:][:group]; len(x) > 0; x = x[dim:] {
+					rotate(x, cosine, sine, scale)
+				}
+				rotate(k[from:from+dim], cosine, sine, 1)
+				m.place(b.segment(s, r), layer, i%c.KVHeads, r, k[from:from+dim], v[from:from+dim], half)
 			}
 		})
 	}
@@ -192,25 +202,25 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 // hardly ever in a cache.
 const placeWork = 64
 
-// place rotates the queries (heads/kv_heads·head_dim) of one row that belong to a head of keys and values, and that
-// head's keys (head_dim), and puts keys and values into the row's segment's cache.
-func (m *Model) place(layer, head int, b *batch, s *scratch, r int, q, k, v, cos, sin []float32) {
-	dim, half := m.config.HeadDim, m.config.HeadDim/2
-	at := s.position[r] * half
-	cosine, sine := cos[at:at+half], sin[at:at+half]
-	scale := float32(1 / math.Sqrt(float64(dim)))
-	for ; len(q) > 0; q = q[dim:] {
-		rotate(q, cosine, sine, scale)
+// place puts the keys and values (head_dim) of a head in row r into the segment's cache; half has room for as
+// many where they are kept in float16.
+func (m *Model) place(seg *segment, layer, head, r int, k, v []float32, half []uint16) {
+	store, slot := seg.kv(layer).from(head*len(k), seg.cap), seg.past+r-seg.row
+	keys, values := store.k.From(slot/keyBlock*keyBlock*len(k)+slot%keyBlock), store.v.From(slot*len(v))
+	if half == nil {
+		scatter(keys.F32, k)
+		copy(values.F32, v)
+		return
 	}
-	rotate(k, cosine, sine, 1)
-	seg := b.segment(s, r)
-	store := seg.kv(layer).from(head*dim, seg.cap)
-	slot := seg.past + r - seg.row
-	to := store.k[slot/keyBlock*keyBlock*dim+slot%keyBlock:]
-	for d, x := range k {
-		to[d*keyBlock] = x
+	m.k.RoundF16(half, k)
+	scatter(keys.F16, half)
+	m.k.RoundF16(values.F16[:len(v)], v)
+}
+
+func scatter[T any](dst, src []T) {
+	for d, x := range src {
+		dst[d*keyBlock] = x
 	}
-	copy(store.v[slot*dim:], v)
 }
 
 // copyKeys copies the keys and values that a segment begins with from the one before it: few, for which attention is
@@ -218,13 +228,13 @@ func (m *Model) place(layer, head int, b *batch, s *scratch, r int, q, k, v, cos
 func (s *segment) copyKeys(layer, dim int) {
 	from, to := s.before.kv(layer), s.kv(layer)
 	whole, rest := s.past/keyBlock*keyBlock*dim, s.past%keyBlock
-	for h := 0; h < len(to.k)/s.cap; h += dim {
+	for h := 0; h < to.k.Len()/s.cap; h += dim {
 		to, from := to.from(h, s.cap), from.from(h, s.before.cap)
-		copy(to.k[:whole], from.k)
+		to.k.Cut(0, whole).Copy(from.k)
 		for d := whole; rest > 0 && d < whole+dim*keyBlock; d += keyBlock { // what stands behind them stays
-			copy(to.k[d:d+rest], from.k[d:])
+			to.k.Cut(d, d+rest).Copy(from.k.From(d))
 		}
-		copy(to.v[:s.past*dim], from.v)
+		to.v.Cut(0, s.past*dim).Copy(from.v)
 	}
 }
 
@@ -280,12 +290,15 @@ func (m *Model) addCaches(b *batch, s *scratch) {
 			total += 2 * seg.cap * kn
 		}
 	}
-	memory := sized(&s.cache, total)
+	if s.cache.Len() < total || (s.cache.F16 != nil) != m.half() {
+		s.cache = kernel.NewNumbers(total+total/4, m.half())
+	}
+	memory := s.cache
 	for _, seg := range b.segments {
 		if seg.cache == nil {
 			size := seg.cap * kn
-			seg.cache = []kv{{memory[:size], memory[size : 2*size]}}
-			memory = memory[2*size:]
+			seg.cache = []kv{{memory.Cut(0, size), memory.Cut(size, 2*size)}}
+			memory = memory.From(2 * size)
 		}
 	}
 }
@@ -296,6 +309,6 @@ func (m *Model) reserve(seg *segment, n, from int) {
 	size := m.config.KVHeads * m.config.HeadDim * seg.cap
 	seg.cache = make([]kv, len(m.layers))
 	for i := from; i < len(m.layers); i++ {
-		seg.cache[i] = kv{make([]float32, size), make([]float32, size)}
+		seg.cache[i] = kv{kernel.NewNumbers(size, m.half()), kernel.NewNumbers(size, m.half())}
 	}
 }

@@ -64,6 +64,12 @@ func (m *Model) arithmetic(l *linear) kernel.Arithmetic {
 	return kernel.Float32
 }
 
+// half tells whether keys and values are kept in float16, whose rounding is an eighth of that of bfloat16: where these
+// come from products in bfloat16, and the kernels can.
+func (m *Model) half() bool {
+	return m.k.HasF16() && len(m.layers) > 0 && m.arithmetic(&m.layers[0].k) == kernel.BFloat16
+}
+
 // inputs are rows (rows, k) that one or several matrices are multiplied with, in the forms that these need.
 type inputs struct {
 	set     *kernel.Set

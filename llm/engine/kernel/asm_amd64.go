@@ -131,6 +131,9 @@ func round512(dst, src unsafe.Pointer, n int)
 func round256(dst, src unsafe.Pointer, n int)
 
 //go:noescape
+func half512(dst, src unsafe.Pointer, n int)
+
+//go:noescape
 func sumSquares256(p unsafe.Pointer, n int) (sum float32)
 
 //go:noescape
@@ -197,10 +200,22 @@ func keys1x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt
 func values1x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
+func keys1x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values1x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+
+//go:noescape
 func keys2x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 
 //go:noescape
 func values2x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+
+//go:noescape
+func keys2x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values2x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
 func keys3x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
@@ -209,7 +224,19 @@ func keys3x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt
 func values3x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
+func keys3x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values3x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+
+//go:noescape
 func keys4x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
 
 //go:noescape
 func values4x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
+
+//go:noescape
+func keys4x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+
+//go:noescape
+func values4x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)

@@ -5,6 +5,46 @@ import "fmt"
 // Queries is the most queries that keys or values are gone through for at once.
 const Queries = 4
 
+// Numbers are keys or values: float32 or, where F16 isn't nil, float16, which takes half the time to read.
+type Numbers struct {
+	F32 []float32
+	F16 []uint16
+}
+
+// NewNumbers returns n zeros.
+func NewNumbers(n int, half bool) Numbers {
+	if half {
+		return Numbers{F16: make([]uint16, n)}
+	}
+	return Numbers{F32: make([]float32, n)}
+}
+
+// Len returns how many numbers there are.
+func (x Numbers) Len() int { return max(len(x.F32), len(x.F16)) }
+
+// Cut returns the numbers i…j−1.
+func (x Numbers) Cut(i, j int) Numbers {
+	if x.F16 != nil {
+		return Numbers{F16: x.F16[i:j]}
+	}
+	return Numbers{F32: x.F32[i:j]}
+}
+
+// From returns the numbers from i on.
+func (x Numbers) From(i int) Numbers { return x.Cut(i, x.Len()) }
+
+// Copy copies numbers of the same type, as many as there are in both.
+func (x Numbers) Copy(y Numbers) {
+	copy(x.F32, y.F32)
+	copy(x.F16, y.F16)
+}
+
+// HasF16 tells whether Keys and Values take float16.
+func (s *Set) HasF16() bool { return s.half != nil }
+
+// RoundF16 rounds src to float16, to the nearest, ties to even; beyond its range, to infinity. Both have one length.
+func (s *Set) RoundF16(dst []uint16, src []float32) { s.half(dst[:len(src)], src) }
+
 // Rows are N rows of Len numbers, Step apart.
 type Rows struct {
 	Data         []float32
@@ -31,7 +71,7 @@ func (r Rows) cut(more int) Rows {
 
 // Keys sets scores[i, j] = Σ_d q[i, d]·kt[d·stride+j] for up to Queries queries and all columns of scores. It touches
 // nothing beyond.
-func (s *Set) Keys(scores, q Rows, kt []float32, stride int) {
+func (s *Set) Keys(scores, q Rows, kt Numbers, stride int) {
 	scores, q = scores.cut(0), q.cut(0)
 	if q.N != scores.N {
 		panic(fmt.Sprintf("kernel: scores of %d queries for %d", scores.N, q.N))
@@ -45,13 +85,13 @@ func (s *Set) Keys(scores, q Rows, kt []float32, stride int) {
 		}
 		return
 	}
-	s.vectors.keys(scores, q, kt[:(q.Len-1)*stride+scores.Len], stride)
+	s.vectors.keys(scores, q, kt.Cut(0, (q.Len-1)*stride+scores.Len), stride)
 }
 
 // Values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j·stride+d] for up to Queries queries. With add the sum goes on from
 // out[i, d]: with a scale of one for the first part, it doesn't depend on where the keys are cut in two. With causal, row
 // i of p has i numbers more than the first, for as many keys more.
-func (s *Set) Values(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
+func (s *Set) Values(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool) {
 	more := 0
 	if causal {
 		more = p.N - 1
@@ -66,27 +106,27 @@ func (s *Set) Values(out, p Rows, v []float32, stride int, scale *[Queries]float
 	s.vectors.values(out, p, rows(v, p.Len+more, stride, out.Len), stride, scale, causal, add)
 }
 
-// rows cuts a slice to n rows of some width.
-func rows(x []float32, n, stride, width int) []float32 {
+// rows cuts numbers to n rows of some width.
+func rows(x Numbers, n, stride, width int) Numbers {
 	if n == 0 {
-		return nil
+		return x.Cut(0, 0)
 	}
-	return x[:(n-1)*stride+width]
+	return x.Cut(0, (n-1)*stride+width)
 }
 
-func keysPortable(scores, q Rows, kt []float32, stride int) {
+func keysPortable(scores, q Rows, kt Numbers, stride int) {
 	for i := range q.N {
 		s := scores.row(i, 0)
 		clear(s)
 		for d, x := range q.row(i, 0) {
-			for j, y := range kt[d*stride:][:len(s)] {
+			for j, y := range kt.F32[d*stride:][:len(s)] {
 				s[j] += float32(x * y)
 			}
 		}
 	}
 }
 
-func valuesPortable(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
+func valuesPortable(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool) {
 	for i := range out.N {
 		more := 0
 		if causal {
@@ -97,7 +137,7 @@ func valuesPortable(out, p Rows, v []float32, stride int, scale *[Queries]float3
 			clear(sum)
 		}
 		for j, x := range p.row(i, more) {
-			for d, y := range v[j*stride:][:len(sum)] {
+			for d, y := range v.F32[j*stride:][:len(sum)] {
 				sum[d] += float32(x * y)
 			}
 		}

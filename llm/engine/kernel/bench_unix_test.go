@@ -147,7 +147,7 @@ func BenchmarkVectors(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 1))
 	x, w, big, out := normal(random, 2048), normal(random, 2048), normal(random, 128256), make([]float32, 2048)
 	const keys, dim, stride = 512, 64, 512
-	p, v := normal(random, Queries*keys), normal(random, keys*stride)
+	p := normal(random, Queries*keys)
 	for _, s := range Available() {
 		run := func(name string, values int, f func()) {
 			b.Run(s.name+"/"+name, func(b *testing.B) {
@@ -164,10 +164,16 @@ func BenchmarkVectors(b *testing.B) {
 		run("Softmax", keys, func() { copy(out, x); s.Softmax(out[:keys]) })
 		for n := 1; n <= Queries; n++ {
 			q, scores, results := Rows{x, n, dim, dim}, Rows{out, n, keys, keys}, Rows{out, n, dim, dim}
-			run(fmt.Sprintf("Keys/queries=%d", n), n*keys*dim, func() { s.Keys(scores, q, v, stride) })
-			run(fmt.Sprintf("Values/queries=%d", n), n*keys*dim, func() {
-				s.Values(results, Rows{p, n, keys, keys}, v, stride, &[Queries]float32{1, 1, 1, 1}, false, false)
-			})
+			for _, half := range []bool{false, true} {
+				if half && !s.HasF16() {
+					continue
+				}
+				kv := NewNumbers(keys*stride, half)
+				run(fmt.Sprintf("Keys/f16=%v/queries=%d", half, n), n*keys*dim, func() { s.Keys(scores, q, kv, stride) })
+				run(fmt.Sprintf("Values/f16=%v/queries=%d", half, n), n*keys*dim, func() {
+					s.Values(results, Rows{p, n, keys, keys}, kv, stride, &[Queries]float32{1, 1, 1, 1}, false, false)
+				})
+			}
 		}
 	}
 }

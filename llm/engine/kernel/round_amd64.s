@@ -68,3 +68,34 @@ again:
 	JNZ again
 	VZEROUPPER
 	RET
+
+// func half512(dst, src unsafe.Pointer, n int)
+TEXT ·half512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	CMPQ CX, $16
+	JLT rest
+
+again:
+	VMOVUPS (SI), Z0
+	VCVTPS2PH $0, Z0, (DI)
+	ADDQ $32, DI
+	ADDQ $64, SI
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE again
+
+rest:
+	TESTQ CX, CX
+	JZ done
+	MOVL $0xffff, R9
+	BZHIL CX, R9, R9
+	KMOVW R9, K1
+	VMOVUPS.Z (SI), K1, Z0
+	VCVTPS2PH $0, Z0, K1, (DI)
+	ADDQ $32, DI
+
+done:
+	VZEROUPPER
+	RET

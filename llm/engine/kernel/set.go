@@ -37,6 +37,7 @@ type Set struct {
 	mul     [arithmetics]*family
 	vectors vectors
 	round   func(dst []uint16, src []float32)
+	half    func(dst []uint16, src []float32)    // nil: none
 	read    func(p []byte) uint64                // combines all bytes into one word
 	peak    [arithmetics]func(n int) (flops int) // multiplies and adds in registers
 }

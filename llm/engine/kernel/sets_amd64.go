@@ -43,7 +43,7 @@ func avx512() *Set {
 		BF16: {dot512BF16x1, dot512BF16x2, dot512BF16x3, dot512BF16x4, dot512BF16x5, dot512BF16x6},
 	}}
 	f.lines[F32] = line512F32
-	s := &Set{name: "avx512", vectors: assembly512.vectors(), round: round16}
+	s := &Set{name: "avx512", vectors: assembly512.vectors(), round: round16, half: half16}
 	s.mul[Float32], s.mul[BFloat16] = &f, f.rounded()
 	s.read = func(p []byte) uint64 { return readBlocks(p, read512) }
 	s.peak[Float32] = func(n int) int { peak512F32(n); return n * 24 * 32 }
@@ -65,6 +65,12 @@ func avx512bf16() *Set {
 func round16(dst []uint16, src []float32) {
 	if len(src) > 0 {
 		round512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), len(src))
+	}
+}
+
+func half16(dst []uint16, src []float32) {
+	if len(src) > 0 {
+		half512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), len(src))
 	}
 }
 

@@ -7,9 +7,9 @@ import "math"
 type vectors struct {
 	rmsNorm func(dst, x, w []float32, eps float32)
 	swiglu  func(gate, up []float32)
-	keys    func(scores, q Rows, kt []float32, stride int)
+	keys    func(scores, q Rows, kt Numbers, stride int)
 	softmax func(s []float32) float32
-	values  func(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool)
+	values  func(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool)
 	max     func(x []float32) float32
 	sumExp  func(x []float32, shift float32) float64
 }

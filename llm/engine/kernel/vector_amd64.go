@@ -13,6 +13,8 @@ type assembly struct {
 	expSum        func(p unsafe.Pointer, n int, shift float32) float32
 	keys          [Queries]keysKernel
 	values        [Queries]valuesKernel
+	keysHalf      [Queries]keysKernel // of float16
+	valuesHalf    [Queries]valuesKernel
 }
 
 type (
@@ -23,14 +25,17 @@ type (
 
 var (
 	assembly256 = assembly{
-		sumSquares256, scaleMultiply256, swiglu256, maximum256, expStore256, expSum256,
-		[Queries]keysKernel{keys1x256, keys2x256, keys3x256, keys4x256},
-		[Queries]valuesKernel{values1x256, values2x256, values3x256, values4x256},
+		sumSquares: sumSquares256, scaleMultiply: scaleMultiply256, swiglu: swiglu256, maximum: maximum256,
+		expStore: expStore256, expSum: expSum256,
+		keys:   [Queries]keysKernel{keys1x256, keys2x256, keys3x256, keys4x256},
+		values: [Queries]valuesKernel{values1x256, values2x256, values3x256, values4x256},
 	}
 	assembly512 = assembly{
 		sumSquares512, scaleMultiply512, swiglu512, maximum512, expStore512, expSum512,
 		[Queries]keysKernel{keys1x512, keys2x512, keys3x512, keys4x512},
 		[Queries]valuesKernel{values1x512, values2x512, values3x512, values4x512},
+		[Queries]keysKernel{keys1x512Half, keys2x512Half, keys3x512Half, keys4x512Half},
+		[Queries]valuesKernel{values1x512Half, values2x512Half, values3x512Half, values4x512Half},
 	}
 )
 
@@ -39,6 +44,13 @@ const expStretch = 1024
 
 func start(x []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(x)) }
 
+func (x Numbers) start() unsafe.Pointer {
+	if x.F16 != nil {
+		return unsafe.Pointer(unsafe.SliceData(x.F16))
+	}
+	return start(x.F32)
+}
+
 func (a *assembly) vectors() vectors {
 	return vectors{
 		rmsNorm: func(dst, x, w []float32, eps float32) {
@@ -46,14 +58,22 @@ func (a *assembly) vectors() vectors {
 			a.scaleMultiply(start(dst), start(x), start(w), len(x), scale)
 		},
 		swiglu: func(gate, up []float32) { a.swiglu(start(gate), start(up), len(gate)) },
-		keys: func(scores, q Rows, kt []float32, stride int) {
-			a.keys[q.N-1](start(scores.Data), 4*scores.Step, start(q.Data), 4*q.Step, q.Len, start(kt), 4*stride, scores.Len)
+		keys: func(scores, q Rows, kt Numbers, stride int) {
+			kernels, size := &a.keys, 4
+			if kt.F16 != nil {
+				kernels, size = &a.keysHalf, 2
+			}
+			kernels[q.N-1](start(scores.Data), 4*scores.Step, start(q.Data), 4*q.Step, q.Len, kt.start(), size*stride, scores.Len)
 		},
 		softmax: func(s []float32) float32 {
 			return 1 / a.expStore(start(s), len(s), a.maximum(start(s), len(s)))
 		},
-		values: func(out, p Rows, v []float32, stride int, scale *[Queries]float32, causal, add bool) {
-			a.values[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, start(v), p.Len, 4*stride,
+		values: func(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool) {
+			kernels, size := &a.values, 4
+			if v.F16 != nil {
+				kernels, size = &a.valuesHalf, 2
+			}
+			kernels[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, v.start(), p.Len, size*stride,
 				unsafe.Pointer(scale), number(causal), number(add))
 		},
 		max:    func(x []float32) float32 { return a.maximum(start(x), len(x)) },

@@ -13,6 +13,23 @@ const queries = 4
 type attention struct {
 	*vector
 	queries int
+	half    bool // keys and values are float16
+}
+
+func (a *attention) title(kernel string) string {
+	s := a.name(fmt.Sprintf("%s%dx", kernel, a.queries))
+	if a.half {
+		s += "Half"
+	}
+	return s
+}
+
+// stored is how many bytes of memory a vector of keys or values takes.
+func (a *attention) stored() int {
+	if a.half {
+		return int(a.w) / 2
+	}
+	return int(a.w)
 }
 
 // block is how many vectors of results are kept in registers for each query, so that no chain of additions waits for
@@ -36,7 +53,7 @@ func (a *attention) number() string { return a.w.reg(a.row(a.block())) }
 //
 //	DI s    SI kt    R8 q    DX dim
 func (a *attention) keys() {
-	a.function(a.name(fmt.Sprintf("keys%dx", a.queries)),
+	a.function(a.title("keys"),
 		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)", 64)
 	a.arguments("s", "DI", "sStep", "R15", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
@@ -47,7 +64,7 @@ func (a *attention) keys() {
 		a.op("MOVQ", "DX", "R12")
 		a.sumRows(block, vectors, rest)
 		a.results(vectors, rest, a.save)
-	}, "SI", "DI")
+	})
 	a.end()
 }
 
@@ -57,7 +74,7 @@ func (a *attention) keys() {
 //
 //	DI out    SI v
 func (a *attention) values() {
-	a.function(a.name(fmt.Sprintf("values%dx", a.queries)), "(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, "+
+	a.function(a.title("values"), "(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, "+
 		"pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)", 88)
 	a.arguments("out", "DI", "oStep", "R15", "dim", "CX", "p", "", "pStep", "BX", "v", "SI", "n", "", "stride", "R9")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
@@ -80,7 +97,7 @@ func (a *attention) values() {
 			}
 		}
 		a.results(vectors, rest, a.save)
-	}, "SI", "DI")
+	})
 	a.end()
 }
 
@@ -93,17 +110,16 @@ func (f *file) arguments(pairs ...string) {
 	}
 }
 
-// inBlocks goes through CX results: whole blocks of vectors, then what is left in one more, whose last vector is
-// masked.
-func (a *attention) inBlocks(body func(block string, vectors int, rest bool), pointers ...string) {
+// inBlocks goes through CX results at DI and what they are made of at SI: whole blocks of vectors, then what is left in
+// one more, whose last vector is masked.
+func (a *attention) inBlocks(body func(block string, vectors int, rest bool)) {
 	wide, lanes := a.block(), a.lanes()
 	a.label("wide")
 	a.op("CMPQ", "CX", imm(wide*lanes))
 	a.op("JLT", "rest")
 	body("wide", wide, false)
-	for _, p := range pointers {
-		a.op("ADDQ", imm(wide*int(a.w)), p)
-	}
+	a.op("ADDQ", imm(wide*a.stored()), "SI")
+	a.op("ADDQ", imm(wide*int(a.w)), "DI")
 	a.op("SUBQ", imm(wide*lanes), "CX")
 	a.op("JMP", "wide")
 	a.label("rest")
@@ -164,12 +180,19 @@ func (a *attention) sumMore(label string, vectors int, rest bool) {
 func (a *attention) sumRow(first, vectors int, rest bool) {
 	from := make([]string, vectors)
 	for i := range from {
-		from[i] = mem(i*int(a.w), "R10")
+		from[i] = mem(i*a.stored(), "R10")
 		masked := rest && i == vectors-1
-		if a.queries > 1 || masked {
+		switch {
+		case a.half && masked:
+			a.op("VCVTPH2PS.Z", from[i], "K1", a.w.reg(a.row(i)))
+		case a.half:
+			a.op("VCVTPH2PS", from[i], a.w.reg(a.row(i)))
+		case a.queries > 1 || masked:
 			a.load(from[i], a.row(i), masked)
-			from[i] = a.w.reg(a.row(i))
+		default:
+			continue
 		}
+		from[i] = a.w.reg(a.row(i))
 	}
 	at := []string{mem(0, "R11"), mem(0, "R11", "BX*1"), mem(0, "R11", "BX*2"), mem(0, "R11", "R13*1")}
 	for q := first; q < a.queries; q++ {

@@ -13,9 +13,11 @@ func elementwise(w width) *file {
 	v.expSum("expStore", true)
 	v.expSum("expSum", false)
 	for i := range queries {
-		a := &attention{v, i + 1}
-		a.keys()
-		a.values()
+		for _, half := range []bool{false, true}[:int(w)/32] {
+			a := &attention{v, i + 1, half}
+			a.keys()
+			a.values()
+		}
 	}
 	return f
 }

@@ -1,6 +1,7 @@
 package main
 
-// rounding has the conversion of float32 to bfloat16, to the nearest, ties to even; NaN stays NaN.
+// rounding has the conversions of float32 to bfloat16 and, with AVX-512, to float16, to the nearest, ties to even; NaN
+// stays NaN. That to bfloat16:
 //
 //	bits + 0x7fff + (bits>>16 & 1), of which the upper half is the result; for NaN the upper half with the quiet bit
 func rounding() *file {
@@ -8,6 +9,7 @@ func rounding() *file {
 	f.constant("roundWords", 0x0000000100007fff, 0x0000000000000040)
 	f.round512()
 	f.round256()
+	f.half512()
 	return f
 }
 
@@ -66,5 +68,23 @@ func (f *file) round256() {
 	f.op("ADDQ", "$16", "DI")
 	f.op("SUBQ", "$8", "CX")
 	f.op("JNZ", "again")
+	f.end()
+}
+
+func (f *file) half512() {
+	f.function("half512", "(dst, src unsafe.Pointer, n int)", 24)
+	f.op("MOVQ", "dst+0(FP)", "DI")
+	f.op("MOVQ", "src+8(FP)", "SI")
+	f.op("MOVQ", "n+16(FP)", "CX")
+	v := &vector{f, 64}
+	v.each(func(rest bool) {
+		v.load(mem(0, "SI"), 0, rest)
+		if rest {
+			f.op("VCVTPS2PH", "$0", z(0), "K1", mem(0, "DI"))
+		} else {
+			f.op("VCVTPS2PH", "$0", z(0), mem(0, "DI"))
+		}
+		f.op("ADDQ", "$32", "DI")
+	}, "SI")
 	f.end()
 }
