@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"d2nwg/llm"
 	"d2nwg/llm/engine/kernel"
@@ -49,6 +48,7 @@ func ParseArithmetic(name string) (Arithmetic, error) {
 // Options of a Model.
 type Options struct {
 	Arithmetic Arithmetic
+	Keep       *Budget // for variants; nil = DefaultMemory, no disk
 }
 
 // Model is a LLaMA ready to compute. It is safe for concurrent use. Its checkpoint has to stay open.
@@ -66,7 +66,7 @@ type Model struct {
 	layers      []layer
 
 	scratch *sync.Pool
-	kept    *atomic.Int64 // bytes of residual streams that plans keep of this model
+	kept    *kept // residual streams that plans keep of this model
 }
 
 // layer holds the weights of one decoder layer.
@@ -99,7 +99,7 @@ func New(c *llm.Checkpoint, options Options) (*Model, error) {
 func newModel(config llm.Config, k *kernel.Set, options Options) *Model {
 	return &Model{
 		config: config, options: options, k: k, rope: newRope(config), layers: make([]layer, config.Layers),
-		scratch: &sync.Pool{New: func() any { return new(scratch) }}, kept: new(atomic.Int64),
+		scratch: &sync.Pool{New: func() any { return new(scratch) }}, kept: new(kept),
 	}
 }
 

@@ -73,26 +73,27 @@ func BenchmarkFewShot(b *testing.B) {
 }
 
 // BenchmarkVariants compares eight candidates that differ from the base in the top quarter of the layers, from the
-// base's activations on, these included, with full passes.
+// base's activations on, these included, with full passes. The activations are kept in memory, on disk, and nowhere.
 func BenchmarkVariants(b *testing.B) {
 	checkpoint, ref := randomModel(b, stories(), 1)
-	m, err := New(checkpoint, Options{Arithmetic: BF16})
-	if err != nil {
-		b.Fatal(err)
-	}
-	reqs := fewShot(m.config.VocabSize, 200, 40, 4)
 	replace := map[string][]float32{}
 	for _, t := range checkpoint.Tensors() {
 		if strings.Contains(t.Name, ".layers.6.") || strings.Contains(t.Name, ".layers.7.") {
 			replace[t.Name] = ref.w[t.Name]
 		}
 	}
-	pass := func(full bool) time.Duration {
+	pass := func(keep Budget, full bool) time.Duration {
+		m, err := New(checkpoint, Options{Arithmetic: BF16, Keep: &keep})
+		if err != nil {
+			b.Fatal(err)
+		}
+		reqs := fewShot(m.config.VocabSize, 200, 40, 4)
 		start := time.Now()
 		p, err := m.NewPlan(reqs, runtime.GOMAXPROCS(0))
 		if err != nil {
 			b.Fatal(err)
 		}
+		defer p.Release()
 		for range 8 {
 			v, err := m.With(&llm.Variant{Base: checkpoint, Replace: replace})
 			if err != nil {
@@ -107,8 +108,12 @@ func BenchmarkVariants(b *testing.B) {
 		}
 		return time.Since(start)
 	}
+	pass(Budget{}, true) // warms up
 	for b.Loop() {
-		b.ReportMetric(pass(false).Seconds()/pass(true).Seconds(), "of-full")
+		full := pass(Budget{}, true).Seconds()
+		b.ReportMetric(pass(Budget{Memory: 1 << 30}, false).Seconds()/full, "memory-of-full")
+		b.ReportMetric(pass(Budget{Disk: 1 << 30}, false).Seconds()/full, "disk-of-full")
+		b.ReportMetric(pass(Budget{}, false).Seconds()/full, "neither-of-full")
 	}
 	b.ReportMetric(0, "ns/op")
 }

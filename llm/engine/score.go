@@ -42,6 +42,7 @@ func (m *Model) Score(ctx context.Context, reqs []Request, workers int) ([]Respo
 	if err != nil {
 		return nil, err
 	}
+	defer p.Release()
 	return m.ScorePlan(ctx, p)
 }
 
@@ -59,7 +60,13 @@ func (m *Model) ScorePlan(ctx context.Context, p *Plan) ([]Response, error) {
 			return nil, err
 		}
 	}
-	if err := run.all(ctx); err != nil {
+	err := run.all(ctx)
+	if errors.Is(err, errLost) {
+		p.activations.lose(run.inputs)
+		run.from, run.inputs = 0, nil
+		err = run.all(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return run.out, nil
@@ -69,8 +76,8 @@ func (m *Model) ScorePlan(ctx context.Context, p *Plan) ([]Response, error) {
 type scoring struct {
 	m      *Model
 	p      *Plan
-	from   int         // first layer to compute
-	inputs [][]float32 // residual streams before layer from, by index of the work; nil where from is 0
+	from   int      // first layer to compute
+	inputs *streams // residual streams before layer from; nil where from is 0
 	out    []Response
 	record *recording // nil: score
 }
@@ -186,7 +193,10 @@ func (w *work) segments(parent *segment) []*segment {
 func (run *scoring) work(ctx context.Context, w *work, segments []*segment, threads int, s *scratch) error {
 	b := &batch{ids: w.ids, segments: segments, need: w.need, threads: threads, from: run.from}
 	if run.from > 0 {
-		b.input = run.inputs[w.index]
+		var err error
+		if b.input, err = run.inputs.get(w.index, &s.x); err != nil {
+			return err
+		}
 	}
 	run.m.addCaches(b, s)
 	if run.record != nil {

@@ -11,15 +11,18 @@ import (
 	"d2nwg/llm"
 )
 
-// TestSoak scores, generates and swaps variants for as long as D2NWG_SOAK says (10m), and requires that memory and
-// goroutines stop growing after the first tenth of the time.
+// TestSoak scores, generates and swaps variants for as long as D2NWG_SOAK says (10m), and requires that memory,
+// goroutines and open files stop growing after the first tenth of the time.
 func TestSoak(t *testing.T) {
 	length, err := time.ParseDuration(os.Getenv("D2NWG_SOAK"))
 	if err != nil {
 		t.Skip("set D2NWG_SOAK to a duration such as 10m to run this test")
 	}
 	checkpoint, ref := randomModel(t, tiny(), 1)
-	m := mustModel(t, checkpoint)
+	m, err := New(checkpoint, Options{Keep: &Budget{Memory: 1 << 20, Disk: 1 << 30}}) // a plan's layers take about as much
+	if err != nil {
+		t.Fatal(err)
+	}
 	random := rand.New(rand.NewPCG(1, 1))
 	names := checkpoint.Tensors()
 	round := func() {
@@ -59,11 +62,12 @@ func TestSoak(t *testing.T) {
 	}
 	run(length / 10)
 	heap, goroutines := memory()
+	files := openFiles(t)
 	rounds := run(length - length/10)
 	later, more := memory()
 	t.Logf("%d rounds: %d then %d KB, %d then %d goroutines, %d KB kept for plans", rounds, heap>>10, later>>10, goroutines, more,
-		m.kept.Load()>>10)
-	if later > heap+heap/10+(1<<20) || more > goroutines || m.kept.Load() != 0 {
-		t.Error("memory or goroutines grow")
+		m.kept.memory.Load()>>10)
+	if later > heap+heap/10+(1<<20) || more > goroutines || openFiles(t) > files || m.kept.memory.Load()+m.kept.disk.Load() != 0 {
+		t.Error("memory, goroutines or open files grow")
 	}
 }
