@@ -148,6 +148,7 @@ func keepRecipe(dir string, r recipe.Improve) (begun bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	old.Score.Keep = r.Score.Keep // decides no outcome
 	// Compared as they would be written now: what a key's comment says may have changed since.
 	if again, err := recipe.Commented(title, old); err != nil || !bytes.Equal(again, text) {
 		return false, errors.Join(err, fmt.Errorf("%s holds a run of another recipe; choose another --out, or --force to start it anew", dir))
@@ -225,7 +226,9 @@ func (r *Run) engine() (*engine.Model, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := engine.New(r.base, engine.Options{Arithmetic: arithmetic})
+		k := r.Recipe.Score.Keep
+		keep := engine.Budget{Memory: int64(k.Memory) << 20, Disk: int64(k.Disk) << 20, Dir: r.Dir}
+		m, err := engine.New(r.base, engine.Options{Arithmetic: arithmetic, Keep: &keep})
 		if err != nil {
 			return nil, err
 		}

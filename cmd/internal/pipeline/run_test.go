@@ -58,6 +58,25 @@ func openClose(t *testing.T, dir string, r recipe.Improve, opt Options) error {
 	return run.Close()
 }
 
+// What is kept of the base's activations decides nothing, so a run that ran out of room goes on with another budget.
+func TestKeepMayChange(t *testing.T) {
+	dir, r := smallRun(t)
+	out := filepath.Join(dir, "run")
+	for _, keep := range []recipe.Keep{r.Score.Keep, {}, {Memory: 1, Disk: 7}} {
+		r.Score.Keep = keep
+		run, err := Open(out, r, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run.Recipe.Score.Keep != keep {
+			t.Errorf("the run keeps %v, want %v", run.Recipe.Score.Keep, keep)
+		}
+		if err := run.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // What a run began with must be what it goes on with: another base or other data in the same files are refused.
 func TestChangedInputsAreRefused(t *testing.T) {
 	dir, r := smallRun(t)

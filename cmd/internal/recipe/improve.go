@@ -19,8 +19,8 @@ const (
 	Described = "described"
 )
 
-// Improve is the recipe of one run of `d2nwg improve`: everything that decides its outcome, and nothing else. A copy with
-// every default filled in is saved beside the run's outputs.
+// Improve is the recipe of one run of `d2nwg improve`: everything that decides its outcome, and what it may use (Keep),
+// nothing else. A copy with every default filled in is saved beside the run's outputs.
 type Improve struct {
 	Base      string           `yaml:"base" json:"base" doc:"checkpoint folder to improve, or 'bundled' for the small model that ships with d2nwg"`
 	Seed      uint64           `yaml:"seed" json:"seed" doc:"every other seed is derived from this one; same seed, same bytes"`
@@ -41,7 +41,14 @@ type Score struct {
 	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
 	Arithmetic string `yaml:"arithmetic" json:"arithmetic,omitempty" doc:"what weights are multiplied with: f32, or bf16 where they are stored so (faster, less exact)"`
 	Metric     string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
+	Keep       Keep   `yaml:"keep" json:"keep" doc:"room for the base's activations, from which candidates start that differ in later layers only; changes no score"`
 	Items      Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = 200, 200 and 600 questions, or 60, 120 and 300 documents"`
+}
+
+// Keep says how much of the base's activations is kept. It decides no outcome, so it may change while a run is continued.
+type Keep struct {
+	Memory int `yaml:"memory" json:"memory" doc:"megabytes in memory"`
+	Disk   int `yaml:"disk" json:"disk" doc:"megabytes in files in the run's folder that are gone when the run ends, for what memory has no room for"`
 }
 
 // Items caps the number of items of each cut.
@@ -122,6 +129,7 @@ func (p *paperImprove) Validate() error { return (*Improve)(p).Validate() }
 func (r *Improve) SetDefaults() {
 	r.Base, r.Backend = Bundled, "auto"
 	r.Score.Form, r.Score.Arithmetic = Bare, "f32"
+	r.Score.Keep = Keep{Memory: engine.DefaultMemory >> 20, Disk: 4096}
 	r.Relatives.Make = MakeRelatives{Count: 16, Parts: 4, Rank: 4, Group: 16, Rows: 4, Len: 128, Train: Optimizer{
 		Steps: 120, Warmup: 10, LearningRate: 5e-3, MinLearningRate: 5e-4, Clip: 1, SaveEvery: 40}}
 	r.Spectrum.Percent = 25
@@ -129,6 +137,9 @@ func (r *Improve) SetDefaults() {
 	r.Explore = Explore{Proposals: 24, Scales: []float64{1, 1.5}, Layers: 12, Tries: 2, Soup: 6, Race: Race{Alpha: 0.05}, Controls: true, Gate: 0.25,
 		Alpha: 0.05, Resamples: 10000}
 }
+
+// mostKeep is 1 PB in megabytes: bytes can be counted up to there.
+const mostKeep = 1 << 30
 
 // Validate refuses values no run can have.
 func (r *Improve) Validate() error {
@@ -157,6 +168,9 @@ func (r *Improve) Validate() error {
 	}
 	if m := r.Score.Metric; m != "" && (m == eval.BitsPerByte) != (r.Score.Text != "") {
 		return Invalid("score.metric", "text is scored by %s, questions by %s or %s", eval.BitsPerByte, eval.Exact, eval.Margin)
+	}
+	if k := r.Score.Keep; min(k.Memory, k.Disk) < 0 || max(k.Memory, k.Disk) > mostKeep {
+		return Invalid("score.keep", "%d and %d megabytes are not between 0 and %d", k.Memory, k.Disk, mostKeep)
 	}
 	if n := r.Score.Items; min(n.Select, n.Confirm, n.Test) < 0 {
 		return Invalid("score.items", "counts can't be negative")

@@ -74,7 +74,7 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"sead=1", "generator.vae.step=1", "seed.x=1", "nothing", "explore.alpha=2", "score.mix=reverse+sort", "relatives.make.mixes=[nope]",
-		"score.metric=bits_per_byte", "score.items.select=-1", "explore.tries=49", "explore.scales=[.nan]", "explore.alpha=.nan", "explore.race.alpha=1", "explore.race.alpha=.nan",
+		"score.metric=bits_per_byte", "score.items.select=-1", "score.keep.disk=-1", "score.keep.memory=1e15", "score.keep.memory=2000000000", "explore.tries=49", "explore.scales=[.nan]", "explore.alpha=.nan", "explore.race.alpha=1", "explore.race.alpha=.nan",
 		"relatives.make.train.steps=0", "relatives.make.mixes=[" + heldOut + "]"} {
 		if _, err := LoadImprove("../../../recipes/demo.yaml", []string{bad}); err == nil {
 			t.Errorf("setting %q was accepted", bad)
