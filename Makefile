@@ -18,11 +18,12 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS += -buildvcs=false
 endif
 
-.PHONY: help build demo test check format vet staticcheck imports fuzz fuzz-short bench deps clean
+.PHONY: help build demo test race check format vet staticcheck imports fuzz fuzz-short bench deps clean
 
 help:
 	@echo 'make demo     build, then improve the bundled model and print both verdicts'
 	@echo 'make test     run every test'
+	@echo 'make race     run every test under the race detector (it needs cgo)'
 	@echo 'make build    build bin/d2nwg'
 	@echo 'make check    what CI runs: format, vet, staticcheck, imports, tests, 10 s of each fuzz target'
 	@echo 'make fuzz     run every fuzz target for FUZZTIME (60) seconds'
@@ -40,6 +41,11 @@ demo: deps build
 
 test: deps
 	go test $(TESTFLAGS) ./...
+
+# No test is left out. GoMLX alone goes without the check of pointer arithmetic that comes with the race detector: its
+# AVX-512 matrix product makes pointers beyond the ends of slices, which stops the process; its memory accesses are watched.
+race:
+	CGO_ENABLED=1 go test -race -gcflags='github.com/gomlx/...=-d=checkptr=0' $(TESTFLAGS) ./...
 
 check: format vet staticcheck imports test fuzz-short
 
