@@ -41,6 +41,7 @@ type Scorer struct {
 	context int
 	splits  map[stats.Split]func() (*tokens, error) // made at first use, once
 	picked  picks
+	made    models
 }
 
 // picks are the latest selections of items: many candidates are scored on the same ones.
@@ -117,7 +118,7 @@ func (s *Scorer) Hash(split stats.Split) string { return s.data.Hash(split) }
 // Data returns the data set scored on. It must not be changed.
 func (s *Scorer) Data() *Dataset { return s.data }
 
-// Score scores a variant of the base on a split, item by item. A candidate whose logits are not finite gets the worst
+// Score scores a variant of the base on a split, item by item. The variant must not change afterwards. A candidate whose logits are not finite gets the worst
 // score everywhere, and is called broken, instead of an error.
 func (s *Scorer) Score(ctx context.Context, v *llm.Variant, split stats.Split) (stats.Scores, error) {
 	t, err := s.tokens(split)
@@ -200,7 +201,7 @@ func (t *tokens) pick(items []int) (*tokens, error) {
 }
 
 func (s *Scorer) score(ctx context.Context, v *llm.Variant, t *tokens) (stats.Scores, error) {
-	model, err := s.model.With(v)
+	model, err := s.made.of(s.model, v)
 	if err != nil {
 		return stats.Scores{}, err
 	}
