@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"d2nwg/internal/stats"
+	"d2nwg/llm"
 )
 
 // Candidates that stand against each other on select are scored on a growing random part of it, and those that can
@@ -34,9 +35,10 @@ func (r *run) levels() (whole, later float64) {
 // entrant is a candidate in a race.
 type entrant struct {
 	entry
-	key    string  // of its step in the journal
-	known  *scored // nil until its weights were made
-	seeded bool    // the incumbent: scored in full before, it runs along for nothing
+	key     string       // of its step in the journal
+	known   *scored      // nil until its weights were made
+	variant *llm.Variant // its weights, while the race has room for them
+	seeded  bool         // the incumbent: scored in full before, it runs along for nothing
 }
 
 // enter makes a blend the search's next candidate.
@@ -54,6 +56,7 @@ func (s *search) compete(ctx context.Context, alpha float64, incumbent *entry, f
 	n := s.plan.Scorer.Items(stats.Select)
 	order := stats.RaceOrder(n, s.plan.Seed^nameSeed(fmt.Sprint("race ", s.races)))
 	s.races++
+	s.room = roomy
 	if incumbent != nil {
 		field = slices.Insert(field, 0, &entrant{entry: *incumbent, known: s.known[incumbent.Hash], seeded: true})
 	}

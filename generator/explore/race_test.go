@@ -3,6 +3,7 @@ package explore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -141,4 +142,42 @@ func TestLevelsAddUp(t *testing.T) {
 			t.Errorf("%+v: %g and %d times %g make %g", b, whole, races, later, got)
 		}
 	}
+}
+
+// From look to look a race holds what it made, within its room.
+func TestRacesHoldTheirCandidates(t *testing.T) {
+	base := tinyBase(t)
+	scored := map[*llm.Variant]int{} // times
+	scorer := &fakeScorer{items: 400, f: plantedScore(1)}
+	plan := testPlan(t, base, countVariants{scorer, scored})
+	plan.Budget = Budget{Proposals: 32, Scales: []float64{1}}
+	plan.Sources, plan.RaceAlpha = []Source{mixedBag(base)}, 0.05
+	report := mustRun(t, plan)
+	candidates := 1 // the base
+	for _, s := range report.Sources {
+		candidates += s.Evaluations
+	}
+	if most := slices.Max(slices.Collect(maps.Values(scored))); len(scored) > candidates || most < 3 {
+		t.Errorf("%d candidates were made %d times, and scored at most %d times each", candidates, len(scored), most)
+	}
+	v := lowRank(base, func() float64 { return 1 })
+	size := 0
+	for _, x := range v.LowRank {
+		size += len(x.A) + len(x.B)
+	}
+	s := &search{room: 2*size - 1}
+	if s.hold(v) != v || s.hold(v) != nil || s.room != size-1 {
+		t.Errorf("a race has room for %d values after two candidates of %d", s.room, size)
+	}
+}
+
+// countVariants counts how often each variant is scored on select.
+type countVariants struct {
+	Scorer
+	scored map[*llm.Variant]int
+}
+
+func (c countVariants) ScoreItems(ctx context.Context, v *llm.Variant, split Split, items []int) (Scores, error) {
+	c.scored[v]++
+	return c.Scorer.ScoreItems(ctx, v, split, items)
 }

@@ -41,7 +41,7 @@ func (s *search) measure(ctx context.Context, e *entrant, all, next []int) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var v *llm.Variant // made only when the journal lacks something
+	v := e.variant // made only when the journal lacks something
 	if e.known == nil {
 		got, err := journal.Do(s.plan.Journal, "step", e.key, func() (got step, err error) {
 			v, got, err = s.candidate(ctx, e.blend)
@@ -60,6 +60,9 @@ func (s *search) measure(ctx context.Context, e *entrant, all, next []int) error
 		}
 	}
 	s.items += len(next)
+	if e.variant == nil && v != nil {
+		e.variant = s.hold(v)
+	}
 	if err := s.fill(ctx, e, v, next); err != nil {
 		return err
 	}
@@ -87,6 +90,7 @@ func (s *search) fill(ctx context.Context, e *entrant, v *llm.Variant, items []i
 			if v, err = s.again(ctx, e.entry); err != nil {
 				return piece{}, err
 			}
+			e.variant = s.hold(v)
 		}
 		return s.scoreItems(ctx, v, missing)
 	})
@@ -97,6 +101,22 @@ func (s *search) fill(ctx context.Context, e *entrant, v *llm.Variant, items []i
 		k.add(missing, got.Scores)
 	}
 	return nil
+}
+
+// hold returns a variant if the race's memory has room for it, and else nil: then it is made again for each look.
+func (s *search) hold(v *llm.Variant) *llm.Variant {
+	size := 0
+	for _, x := range v.Replace {
+		size += len(x)
+	}
+	for _, x := range v.LowRank {
+		size += len(x.A) + len(x.B)
+	}
+	if size > s.room {
+		return nil
+	}
+	s.room -= size
+	return v
 }
 
 // itemsKey is the journal's key of some items' scores.

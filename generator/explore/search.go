@@ -50,6 +50,7 @@ type search struct {
 	evaluations int // candidates so far
 	items       int // their items that were scored
 	races       int
+	room        int // values of candidates' weights that the race may still hold
 	better      int // whole proposals that a race showed to be better than the base
 }
 
@@ -191,6 +192,9 @@ func (s *search) vector(ctx context.Context, blend Blend) (Vector, error) {
 	}
 	return vec, nil
 }
+
+// roomy is how many values of its candidates' weights a race holds from look to look: 256 MiB.
+const roomy = 64 << 20
 
 // Kept is how many proposals of so many values a search keeps in memory: as 256 MiB hold, or 8. Races come back to each of
 // them.
