@@ -59,8 +59,8 @@ func (s *Sampler) Next(logits []float32) (int, error) {
 	}
 	id := at
 	if s.options.Temperature != 0 {
-		s.candidates(w, scores, top)
-		id = w.draw(s.random.Float64())
+		sum := s.candidates(w, scores, top)
+		id = w.draw(s.random.Float64(), sum)
 	}
 	s.see(id)
 	return id, nil
@@ -114,6 +114,7 @@ func largest(scores []float32) (at int, top float32, err error) {
 // work is the memory of one choice: the tokens to draw from, in ascending order.
 type work struct {
 	scores  []float32
+	all     []float64 // weights of all tokens
 	ids     []int32
 	kept    []float32 // their scores
 	weights []float64 // their probabilities times a constant; 1 for the largest
@@ -122,24 +123,28 @@ type work struct {
 
 var works = sync.Pool{New: func() any { return new(work) }}
 
-// candidates fills w with the tokens to draw from.
-func (s *Sampler) candidates(w *work, scores []float32, top float32) {
-	o := s.options
-	w.ids, w.kept, w.weights = w.ids[:0], w.kept[:0], w.weights[:0]
-	lowest := float32(math.Inf(-1))
+// candidates fills w with the tokens to draw from and returns the sum of their weights.
+func (s *Sampler) candidates(w *work, scores []float32, top float32) float64 {
+	o, sum := s.options, 0.0
 	if o.TopK > 0 && o.TopK < len(scores) {
-		lowest, _ = w.boundary(scores, nil, float64(o.TopK))
-	}
-	sum := 0.0
-	for id, x := range scores {
-		if x < lowest {
-			continue
+		w.ids, w.kept, w.weights = w.ids[:0], w.kept[:0], w.weights[:0]
+		lowest, _ := w.boundary(scores, nil, float64(o.TopK))
+		for id, x := range scores {
+			if x < lowest {
+				continue
+			}
+			// A weight that underflows to 0 can't be drawn, nor does it count for top-p.
+			if weight := math.Exp(float64(x) - float64(top)); weight > 0 {
+				w.ids, w.kept, w.weights = append(w.ids, int32(id)), append(w.kept, x), append(w.weights, weight)
+				sum += weight
+			}
 		}
-		// A weight that underflows to 0 can't be drawn, nor does it count for top-p.
-		if weight := math.Exp(float64(x) - float64(top)); weight > 0 {
-			w.ids, w.kept, w.weights = append(w.ids, int32(id)), append(w.kept, x), append(w.weights, weight)
-			sum += weight
+	} else {
+		least := 0.0
+		if o.TopP >= 1 {
+			least = o.MinP // else min-p comes after top-p
 		}
+		sum = w.likely(scores, top, least)
 	}
 	if o.TopP < 1 {
 		w.nucleus(o.TopP * sum)
@@ -147,12 +152,51 @@ func (s *Sampler) candidates(w *work, scores []float32, top float32) {
 	if o.MinP > 0 {
 		w.filter(func(i int) bool { return w.weights[i] >= o.MinP })
 	}
+	if o.TopP < 1 || o.MinP > 0 {
+		sum = w.sum()
+	}
+	return sum
+}
+
+// likely fills w with the tokens whose weights are least or more, and not 0, and returns the sum of these.
+func (w *work) likely(scores []float32, top float32, least float64) float64 {
+	least = max(least, math.SmallestNonzeroFloat64)
+	n := len(scores)
+	w.all, w.ids, w.kept, w.weights = sized(w.all, n), sized(w.ids, n), sized(w.kept, n), sized(w.weights, n)
+	exponentials(w.all, scores, top)
+	at, sum := 0, 0.0
+	for id, weight := range w.all {
+		if weight >= least {
+			w.ids[at], w.kept[at], w.weights[at] = int32(id), scores[id], weight
+			at++
+			sum += weight
+		}
+	}
+	w.ids, w.kept, w.weights = w.ids[:at], w.kept[:at], w.weights[:at]
+	return sum
+}
+
+// sized returns s with length n; its contents are undefined.
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+func (w *work) sum() float64 {
+	sum := 0.0
+	for _, weight := range w.weights {
+		sum += weight
+	}
+	return sum
 }
 
 // nucleus keeps the fewest tokens, by falling score, that weigh at least target, and at least one. Of equal scores the
 // highest ids are kept, since the reference sorts ascending and cuts off the front.
 func (w *work) nucleus(target float64) {
 	last, above := w.boundary(w.kept, w.weights, target)
+	w.filter(func(i int) bool { return w.kept[i] >= last }) // few are left
 	ties, weight := 0, 0.0
 	for i, x := range w.kept {
 		if x == last {
@@ -182,14 +226,10 @@ func (w *work) filter(keep func(i int) bool) {
 	w.ids, w.kept, w.weights = w.ids[:n], w.kept[:n], w.weights[:n]
 }
 
-// draw returns the candidate at u, 0 ≤ u < 1, of the candidates' weights laid end to end.
-func (w *work) draw(u float64) int {
+// draw returns the candidate at u, 0 ≤ u < 1, of the candidates' weights, which add up to total, laid end to end.
+func (w *work) draw(u, total float64) int {
+	point := u * total
 	sum := 0.0
-	for _, weight := range w.weights {
-		sum += weight
-	}
-	point := u * sum
-	sum = 0
 	for i, weight := range w.weights {
 		if sum += weight; sum > point {
 			return int(w.ids[i])
