@@ -119,9 +119,12 @@ func largeRun(b *testing.B) (r recipe.Improve, relatives func(*llm.Checkpoint) [
 // compareSearches runs explore the plain way and improve's.
 func compareSearches(b *testing.B, run *Run, relatives []Relative, budget explore.Budget) {
 	b.Helper()
-	scorer, err := run.scorer()
-	if err != nil {
-		b.Fatal(err)
+	fresh := func() *eval.Scorer { // no search starts from another one's plans and activations
+		s, err := run.scorer()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
 	}
 	arithmetic, err := engine.ParseArithmetic(run.Recipe.Score.Arithmetic)
 	if err != nil {
@@ -131,9 +134,9 @@ func compareSearches(b *testing.B, run *Run, relatives []Relative, budget explor
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := counted{Scorer: scorer, model: model, requests: map[stats.Split][]engine.Request{}, tokens: new(atomic.Int64)}
+	c := counted{Scorer: fresh(), model: model, requests: map[stats.Split][]engine.Request{}, tokens: new(atomic.Int64)}
 	encoder := eval.NewEncoder(run.tok)
-	for split, questions := range scorer.Data().Questions {
+	for split, questions := range c.Data().Questions {
 		for _, q := range questions {
 			prompt, answer, err := encoder.Pair(q.Prompt, q.Answer)
 			if err != nil {
@@ -158,7 +161,9 @@ func compareSearches(b *testing.B, run *Run, relatives []Relative, budget explor
 	}
 	for b.Loop() {
 		seconds, tokens, before := search(plain{c}, 0)
+		c.Scorer = fresh()
 		now, fewer, _ := search(c, 0)
+		c.Scorer = fresh()
 		raced, fewest, after := search(c, run.Recipe.Explore.Race.Alpha)
 		candidates := 0
 		for i, s := range after.Sources {
