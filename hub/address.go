@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"unicode/utf8"
+
+	"d2nwg/hub/internal/names"
 )
 
 // Kind is what a repository holds.
@@ -31,9 +32,8 @@ type Address struct {
 func (a Address) Remote() bool { return a.Scheme == "hf" }
 
 var (
-	scheme   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
-	repoPart = regexp.MustCompile(`^[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$`) // as the Hub has it: up to 96 characters
-	pullRef  = regexp.MustCompile(`^refs/(?:pr/[0-9]+|convert/[A-Za-z0-9_.-]+)(?:/|$)`)
+	scheme  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+	pullRef = regexp.MustCompile(`^refs/(?:pr/[0-9]+|convert/[A-Za-z0-9_.-]+)(?:/|$)`)
 )
 
 // Parse reads an address. Revisions may hold slashes as %2F; refs/pr/N stands as it is. Names that could reach outside
@@ -72,7 +72,7 @@ func parseHF(s string) (Address, error) {
 		rest = ""
 	}
 	a.Repo = org + "/" + name
-	if err := checkRepo(a.Repo); err != nil {
+	if err := names.Repo(a.Repo); err != nil {
 		return Address{}, badAddress(s, err.Error())
 	}
 	if after, ok := strings.CutPrefix(rest, "@"); ok {
@@ -101,7 +101,7 @@ func cutRevision(s string) (revision, rest string, err error) {
 	if revision, err = url.PathUnescape(s[:end]); err != nil {
 		return "", "", fmt.Errorf("its revision is not escaped correctly")
 	}
-	return revision, s[end:], checkRevision(revision)
+	return revision, s[end:], names.Revision(revision)
 }
 
 func parseFile(s string) (Address, error) {
@@ -138,35 +138,11 @@ func (a Address) String() string {
 	return s
 }
 
-// checkRepo holds the Hub's rule for repository names, which also keeps "--" free to separate the parts in the cache.
-func checkRepo(repo string) error {
-	org, name, ok := strings.Cut(repo, "/")
-	for _, part := range []string{org, name} {
-		if !ok || !repoPart.MatchString(part) || strings.Contains(part, "..") || strings.Contains(part, "--") {
-			return fmt.Errorf("%q is not org/name with letters, digits, single dots, hyphens and underscores", repo)
-		}
-	}
-	return nil
-}
-
-// checkRevision refuses what git refuses as a reference, since a revision becomes a file name in the cache.
-func checkRevision(revision string) error {
-	if err := CheckName(revision); err != nil || strings.ContainsAny(revision, " ~^:?*[") || strings.HasPrefix(revision, "-") {
-		return fmt.Errorf("%q is not a revision", revision)
-	}
-	return nil
-}
-
 // CheckName refuses names of files in a repository that could mean something outside it, here or on another system:
 // absolute, with "..", ".", empty parts, a drive, a backslash or control characters. The error matches ErrAddress.
 func CheckName(name string) error {
-	bad := name == "" || len(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
-	bad = bad || (len(name) > 1 && name[1] == ':')
-	for part := range strings.SplitSeq(name, "/") {
-		bad = bad || part == "" || part == "." || part == ".." || len(part) > 255
-	}
-	if bad {
-		return fmt.Errorf("%w: %q is no safe file name", ErrAddress, name)
+	if err := names.File(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrAddress, err)
 	}
 	return nil
 }
