@@ -27,6 +27,7 @@ func commands() []*cli.Command {
 		sampleCommand(),
 		pretrainCommand(),
 		relativesCommand(),
+		hubCommand(),
 		recipeCommand(),
 		randomCommand(),
 		doctorCommand(),
