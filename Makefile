@@ -28,13 +28,14 @@ help:
 	@echo 'make check    what CI runs: format, vet, staticcheck, imports, tests, 10 s of each fuzz target'
 	@echo 'make fuzz     run every fuzz target for FUZZTIME (60) seconds'
 	@echo 'make bench    run every benchmark'
-	@echo 'make deps     bring the ONNX Runtime library into .deps (done by demo and test; rm -r .deps to repeat)'
+	@echo 'make deps     bring the ONNX Runtime library and the official hub clients into .deps (done by demo and test;'
+	@echo '              rm -r .deps to repeat)'
 
 build:
 	go build -o bin/d2nwg ./cmd/d2nwg
 
 # improve exits with 0 (verified) or 4 (no verified improvement); the demo is done in both cases.
-demo: deps build
+demo: .deps/tried-cgo$(CGO_ENABLED) build
 	bin/d2nwg improve --recipe recipes/demo.yaml --out $(OUT) --progress || test $$? -eq 4
 	bin/d2nwg inspect $(OUT)/candidate
 	bin/d2nwg eval $(OUT)/candidate --mix rotl3+add+times
@@ -76,12 +77,17 @@ fuzz-short:
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
-# One attempt for each answer to "is there a C compiler"; the stamp makes later calls instant.
-deps: .deps/tried-cgo$(CGO_ENABLED)
+# One attempt for each answer to "is there a C compiler"; the stamps make later calls instant.
+deps: .deps/tried-cgo$(CGO_ENABLED) .deps/tried-hub
 
 .deps/tried-cgo$(CGO_ENABLED): .ci/deps
 	@mkdir -p .deps
 	@./.ci/deps $(CGO_ENABLED) || true
+	@touch $@
+
+.deps/tried-hub: .ci/deps-hub internal/tools/hub/package-lock.json
+	@mkdir -p .deps
+	@./.ci/deps-hub || true
 	@touch $@
 
 clean:

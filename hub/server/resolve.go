@@ -77,6 +77,9 @@ func (q *request) content(sum string) error {
 		return err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() == 0 && q.r.Header.Get("Range") != "" {
+		q.w.Header().Set("Content-Range", "bytes */0") // no range fits, but npm's client learns the size from one
+	}
 	http.ServeContent(q.w, q.r, "", time.Time{}, f)
 	return nil
 }
