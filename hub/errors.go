@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What can go wrong, to be matched with errors.Is. The error itself is one sentence with the address and the remedy.
@@ -22,6 +23,7 @@ var (
 	ErrOffline          = errors.New("not in the cache")       // and the hub may not be asked
 	ErrHostile          = errors.New("hostile answer")         // the server broke a rule no honest one breaks
 	ErrPickle           = errors.New("pickle file refused")    // loading it would run code
+	ErrRefused          = errors.New("the hub refuses")        // for a reason of its own, which the error repeats
 	ErrUnsupported      = errors.New("not possible here")      // this kind of hub has no such operation
 )
 
@@ -32,6 +34,9 @@ type Error struct {
 	Message string // the server's own words, or what was wrong
 	Remedy  string // what to do about it, "" if there is nothing
 	Status  int    // HTTP status, 0 if there was none
+
+	transient bool          // worth another attempt
+	wait      time.Duration // which the server wants not to come before this
 }
 
 // Error is one sentence: what, why, remedy.

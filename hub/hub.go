@@ -7,7 +7,6 @@ package hub
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -183,7 +182,10 @@ type PullRequest struct {
 
 // Open returns the hub that holds address a: Hugging Face's protocol for hf://, a folder otherwise. It makes no request.
 func Open(a Address, o Options) (Hub, error) {
-	return nil, fmt.Errorf("%w: %s", ErrUnsupported, a)
+	if !a.Remote() {
+		return folder{}, nil
+	}
+	return newHF(o)
 }
 
 // Resolve turns an address, or a plain path, into a path on this machine: a path stays as it is, whether it exists or not;
