@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"d2nwg/hub/internal/names"
 )
 
 // smallBlob is the size in bytes up to which a blob found in the cache is hashed again instead of believed. Larger ones
@@ -79,7 +81,7 @@ func (s *store) snapshot(commit string) string { return filepath.Join(s.dir, "sn
 
 // commit tells what a revision stood for when it was last pulled.
 func (s *store) commit(revision string) (string, error) {
-	if commitPattern.MatchString(revision) {
+	if names.SHA1(revision) {
 		return revision, nil
 	}
 	data, err := s.root.ReadFile(path.Join("refs", revision))
@@ -87,7 +89,7 @@ func (s *store) commit(revision string) (string, error) {
 		return "", err
 	}
 	commit := strings.TrimSpace(string(data))
-	if !commitPattern.MatchString(commit) {
+	if !names.SHA1(commit) {
 		return "", fmt.Errorf("%s does not hold a commit; delete it", filepath.Join(s.dir, "refs", revision))
 	}
 	return commit, nil

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"d2nwg/hub/internal/names"
 )
 
 // errNoRanges is the answer 200 to a request for a part: the server can only send all of it.
@@ -77,7 +79,7 @@ func (s *source) get(ctx context.Context, first, end int64) (*answer, error) {
 // checkHeader compares what the endpoint says of the file with what its list said.
 func (s *source) checkHeader(header http.Header) error {
 	if commit := header.Get("X-Repo-Commit"); commit != "" && commit != s.commit {
-		if !commitPattern.MatchString(commit) {
+		if !names.SHA1(commit) {
 			return hostile(s.what, "the commit it names is none")
 		}
 		return s.corrupt("it comes from another commit")
@@ -87,7 +89,7 @@ func (s *source) checkHeader(header http.Header) error {
 		etag = header.Get("ETag")
 	}
 	if etag = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`); etag != "" && etag != s.want.etag() {
-		if !commitPattern.MatchString(etag) && !sha256Pattern.MatchString(etag) {
+		if !names.SHA1(etag) && !names.SHA256(etag) {
 			return hostile(s.what, "its ETag is no hash")
 		}
 		return s.corrupt("its ETag is that of another file")

@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"d2nwg/hub/internal/names"
 	"d2nwg/internal/progress"
 )
 
@@ -104,11 +104,11 @@ func (a Address) check() error {
 	if a.Scheme != "hf" || (a.Kind != Model && a.Kind != Dataset) {
 		return badAddress(a.String(), "it is no repository of a hub")
 	}
-	if err := checkRepo(a.Repo); err != nil {
+	if err := names.Repo(a.Repo); err != nil {
 		return badAddress(a.String(), err.Error())
 	}
 	if a.Revision != "" {
-		if err := checkRevision(a.Revision); err != nil {
+		if err := names.Revision(a.Revision); err != nil {
 			return badAddress(a.String(), err.Error())
 		}
 	}
@@ -184,11 +184,6 @@ func (h *hf) Delete(ctx context.Context, a Address) error {
 	return err
 }
 
-var (
-	commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
-	sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
 func (h *hf) Info(ctx context.Context, a Address) (Info, error) {
 	if err := a.check(); err != nil {
 		return Info{}, err
@@ -210,7 +205,7 @@ func (h *hf) Info(ctx context.Context, a Address) (Info, error) {
 	if _, err := h.request(ctx, what, "GET", target, nil, &answer); err != nil {
 		return Info{}, err
 	}
-	if !commitPattern.MatchString(answer.SHA) {
+	if !names.SHA1(answer.SHA) {
 		return Info{}, hostile(what, "the commit it names is none")
 	}
 	info := Info{Address: a, ID: h.clean(answer.ID), Commit: answer.SHA, Private: answer.Private, LastModified: answer.LastModified}
@@ -249,7 +244,7 @@ func (h *hf) Commits(ctx context.Context, a Address, limit int) ([]CommitInfo, e
 	}
 	commits := make([]CommitInfo, 0, len(items))
 	for _, i := range items {
-		if !commitPattern.MatchString(i.ID) {
+		if !names.SHA1(i.ID) {
 			return nil, hostile(what, "a commit it names is none")
 		}
 		c := CommitInfo{ID: i.ID, Title: h.clean(i.Title), Message: h.cleanLines(i.Message), Date: i.Date}
@@ -281,7 +276,7 @@ func (h *hf) Refs(ctx context.Context, a Address) ([]Ref, error) {
 			if group.kind == "pull request" {
 				name = r.Ref
 			}
-			if checkRevision(name) != nil || !commitPattern.MatchString(r.TargetCommit) {
+			if names.Revision(name) != nil || !names.SHA1(r.TargetCommit) {
 				return nil, hostile(what, "a reference it names is none")
 			}
 			refs = append(refs, Ref{Kind: group.kind, Name: name, Commit: r.TargetCommit})

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"d2nwg/hub/internal/names"
 )
 
 // Bounds on lists.
@@ -71,11 +73,11 @@ func (i treeItem) entry(what string) (Entry, error) {
 		return e, hostile(what, "an entry is neither a file nor a folder")
 	}
 	if i.LFS != nil {
-		if e.SHA256, e.Size = i.LFS.OID, i.LFS.Size; !sha256Pattern.MatchString(e.SHA256) {
+		if e.SHA256, e.Size = i.LFS.OID, i.LFS.Size; !names.SHA256(e.SHA256) {
 			return e, hostile(what, "the SHA-256 of "+i.Path+" is none")
 		}
 	}
-	if !commitPattern.MatchString(e.OID) && (e.OID != "" || (!e.Dir && e.SHA256 == "")) {
+	if !names.SHA1(e.OID) && (e.OID != "" || (!e.Dir && e.SHA256 == "")) {
 		return e, hostile(what, "the hash of "+i.Path+" is none")
 	}
 	if e.Size < 0 {

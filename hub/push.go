@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"d2nwg/hub/internal/names"
 	"d2nwg/internal/progress"
 )
 
@@ -303,7 +304,7 @@ func (h *hf) preupload(ctx context.Context, a Address, pr bool, uploads []*uploa
 			u.lfs, u.ignored, u.remote = f.UploadMode == "lfs", f.ShouldIgnore, f.OID
 			delete(byPath, f.Path)
 		}
-		if len(byPath) > 0 || (answer.CommitOID != "" && !commitPattern.MatchString(answer.CommitOID)) {
+		if len(byPath) > 0 || (answer.CommitOID != "" && !names.SHA1(answer.CommitOID)) {
 			return "", hostile(what, "it doesn't say how to send the files it was asked about")
 		}
 		head = answer.CommitOID
@@ -371,7 +372,7 @@ func (p *push) commit(ctx context.Context, parent string, files []*upload, delet
 	if err != nil {
 		return p.h.broken(ctx, what, err)
 	}
-	if json.Unmarshal(data, &answer) != nil || !commitPattern.MatchString(answer.CommitOID) {
+	if json.Unmarshal(data, &answer) != nil || !names.SHA1(answer.CommitOID) {
 		return hostile(what, "it doesn't name the commit it made")
 	}
 	p.done.Commit, p.done.URL, p.done.PullRequest = answer.CommitOID, p.h.clean(answer.CommitURL), p.h.clean(answer.PullRequestURL)
