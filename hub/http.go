@@ -157,10 +157,10 @@ func (h *hf) send(ctx context.Context, c call, target *url.URL) (*http.Response,
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
-		w.stop()
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		w.stop()
 		return nil, err
 	}
 	w.touch(stallLimit)
