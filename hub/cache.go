@@ -128,11 +128,16 @@ func (s *store) link(commit, name, etag string) error {
 	if err := s.root.MkdirAll(path.Dir(at), 0o755); err != nil {
 		return err
 	}
-	err := s.root.Symlink(target, at)
-	if errors.Is(err, os.ErrExist) {
-		if err = s.root.Remove(at); err == nil {
-			err = s.root.Symlink(target, at)
-		}
+	if s.root.Symlink(target, at) == nil {
+		return nil
+	}
+	temporary := path.Join("blobs", etag+"."+random()+".incomplete")
+	err := s.root.Symlink(target, temporary)
+	if err == nil {
+		err = s.root.Rename(temporary, at)
+	}
+	if err != nil {
+		s.root.Remove(temporary)
 	}
 	return err
 }
