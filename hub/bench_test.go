@@ -42,19 +42,23 @@ func BenchmarkDownload(b *testing.B) {
 			resp.Body.Close()
 		}
 	})
+	pull := func(b *testing.B) {
+		b.StopTimer()
+		cache := b.TempDir()
+		h := f.client(b, cache)
+		b.StartTimer()
+		if s, err := h.Pull(b.Context(), fakeRepo, PullOptions{}); err != nil || s.Fetched != int64(size) {
+			b.Fatal(s, err)
+		}
+		b.StopTimer()
+		os.RemoveAll(cache)
+		b.StartTimer()
+	}
 	b.Run("pull", func(b *testing.B) {
 		b.SetBytes(int64(size))
+		pull(b) // gives the machine the memory in which it caches the file
 		for b.Loop() {
-			b.StopTimer()
-			cache := b.TempDir()
-			h := f.client(b, cache)
-			b.StartTimer()
-			if s, err := h.Pull(b.Context(), fakeRepo, PullOptions{}); err != nil || s.Fetched != int64(size) {
-				b.Fatal(s, err)
-			}
-			b.StopTimer()
-			os.RemoveAll(cache)
-			b.StartTimer()
+			pull(b)
 		}
 	})
 }

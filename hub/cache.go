@@ -39,6 +39,7 @@ type store struct {
 	root  *os.Root
 	locks *os.Root
 	dir   string
+	left  map[string][]string // partial files by what they are of; see leftovers
 }
 
 func storeName(a Address) string {
@@ -65,8 +66,20 @@ func openStore(cache string, a Address, create bool) (*store, error) {
 			s.root.Close()
 			return nil, err
 		}
+		s.left, err = s.leftovers()
 	}
-	return s, nil
+	return s, err
+}
+
+// leftovers are the partial files of killed processes, by content and size. A folder of many blobs is read once a pull.
+func (s *store) leftovers() (map[string][]string, error) {
+	names, err := fs.Glob(s.root.FS(), "blobs/*-*.incomplete")
+	left := map[string][]string{}
+	for _, name := range names {
+		stem, _, _ := strings.Cut(path.Base(name), "-")
+		left[stem] = append(left[stem], name)
+	}
+	return left, err
 }
 
 func (s *store) close() {
@@ -220,17 +233,14 @@ type partial struct {
 // openPartial continues what an earlier process left of the same content and size (the file's name says both), after
 // hashing it again, or begins. The blob's lock is held.
 func (s *store) openPartial(want Entry) (*partial, error) {
-	stem := want.etag() + "." + strconv.FormatInt(want.Size, 10) + "-"
-	p := &partial{root: s.root, want: want, name: path.Join("blobs", stem+random()+".incomplete")}
-	left, err := fs.Glob(s.root.FS(), "blobs/"+stem+"*.incomplete")
-	if err != nil {
-		return nil, err
-	}
-	for i, name := range left {
+	stem := want.etag() + "." + strconv.FormatInt(want.Size, 10)
+	p := &partial{root: s.root, want: want, name: path.Join("blobs", stem+"-"+random()+".incomplete")}
+	for i, name := range s.left[stem] {
 		if i > 0 || s.root.Rename(name, p.name) != nil {
 			s.root.Remove(name)
 		}
 	}
+	var err error
 	if p.file, err = s.root.OpenFile(p.name, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
 		return nil, err
 	}
@@ -246,9 +256,18 @@ func (s *store) openPartial(want Entry) (*partial, error) {
 	return p, nil
 }
 
+// Write hashes and writes at the same time. After an error the partial is of no use any more.
 func (p *partial) Write(b []byte) (int, error) {
+	hashed := make(chan struct{})
+	go func() {
+		p.hash.Write(b)
+		close(hashed)
+	}()
 	n, err := p.file.Write(b)
-	p.hash.Write(b[:n])
+	<-hashed
+	if n >= smallBlob {
+		startWriteback(p.file, p.done, int64(n))
+	}
 	p.done += int64(n)
 	return n, err
 }
