@@ -285,6 +285,15 @@ func (c *Checkpoint) Hash() (string, error) {
 	return c.hash, c.hashErr
 }
 
+// sha256File returns a file's SHA-256 in hex.
+func sha256File(path string) (string, error) {
+	h := sha256.New()
+	if err := hashFile(h, path); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
 func hashFile(w io.Writer, path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -32,6 +32,10 @@ type variantFile struct {
 	BaseSHA256  string                   `json:"base_sha256"`
 	Description string                   `json:"description"`
 	Tensors     map[string]variantTensor `json:"tensors"`
+
+	// Of a patch only: the files it is applied to and those it makes of them.
+	Base   *fileSet `json:"base,omitempty"`
+	Result *fileSet `json:"result,omitempty"`
 }
 
 // variantTensor says how one tensor of a saved variant differs from the base.
@@ -78,7 +82,7 @@ func (v *Variant) SaveAs(dir, description string, opt SaveOptions) error {
 	if err != nil {
 		return err
 	}
-	file := variantFile{variantFormat, hash, description, map[string]variantTensor{}}
+	file := variantFile{Format: variantFormat, BaseSHA256: hash, Description: description, Tensors: map[string]variantTensor{}}
 	var sources []safetensors.Source
 	for _, name := range v.Names() {
 		entry, parts, err := v.stored(name, opt.DType)

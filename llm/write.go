@@ -34,22 +34,15 @@ func (v *Variant) Write(dir string, opt WriteOptions) error {
 		return fmt.Errorf("%s is the base checkpoint itself: choose another directory", dir)
 	}
 	return writeDirectory(dir, opt.Force, func(partial string) error {
-		if err := copyCompanions(v.Base.Dir, partial); err != nil {
+		names, err := companions(v.Base.Dir)
+		if err != nil {
 			return err
 		}
-		if v.Base.sharded {
-			if err := copyFile(v.Base.Dir, partial, safetensors.IndexName); err != nil {
-				return err
-			}
+		if err := copyFiles(v.Base.Dir, partial, names); err != nil {
+			return err
 		}
-		p := &written{report: opt.Progress}
-		for _, f := range v.Base.shards {
-			p.total += dataEnd(f)
-		}
-		for _, f := range v.Base.shards {
-			if err := v.writeShard(f, filepath.Join(partial, filepath.Base(f.Path())), p); err != nil {
-				return err
-			}
+		if err := v.Base.rewrite(partial, v.change, opt.Progress); err != nil {
+			return err
 		}
 		if err := writeFiles(partial, opt.Extra); err != nil {
 			return err
@@ -95,9 +88,42 @@ func dataEnd(f *safetensors.File) int64 {
 	return last.Offset + last.Size
 }
 
+// change writes the new bytes of a tensor to s; nil where the tensor stays as it is.
+type change func(s *shardWriter) error
+
+// rewrite writes the checkpoint's index and shards to dir, with the changes that
+// of gives for their tensors.
+func (c *Checkpoint) rewrite(dir string, of func(safetensors.Info) change, report progress.Func) error {
+	if c.sharded {
+		if err := copyFile(c.Dir, dir, safetensors.IndexName); err != nil {
+			return err
+		}
+	}
+	p := &written{report: report}
+	for _, f := range c.shards {
+		p.total += dataEnd(f)
+	}
+	for _, f := range c.shards {
+		if err := writeShard(f, filepath.Join(dir, filepath.Base(f.Path())), of, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change gives the change of one tensor of a variant.
+func (v *Variant) change(info safetensors.Info) change {
+	_, replaced := v.Replace[info.Name]
+	_, updated := v.LowRank[info.Name]
+	if !replaced && !updated {
+		return nil
+	}
+	return func(s *shardWriter) error { return s.writeTensor(v, info) }
+}
+
 // writeShard writes one shard: header and untouched ranges from file to file,
-// changed tensors in pieces.
-func (v *Variant) writeShard(f *safetensors.File, path string, p *written) error {
+// changed tensors by their changes.
+func writeShard(f *safetensors.File, path string, of func(safetensors.Info) change, p *written) error {
 	src, err := os.Open(f.Path())
 	if err != nil {
 		return err
@@ -115,15 +141,14 @@ func (v *Variant) writeShard(f *safetensors.File, path string, p *written) error
 	s := shardWriter{src: src, dst: dst, progress: p}
 	dataStart := st.Size() - dataEnd(f) // the format leaves nothing after the data
 	for _, info := range f.Tensors() {
-		_, replaced := v.Replace[info.Name]
-		_, updated := v.LowRank[info.Name]
-		if !replaced && !updated {
+		write := of(info)
+		if write == nil {
 			continue
 		}
 		if err := s.copyTo(dataStart + info.Offset); err != nil {
 			return err
 		}
-		if err := s.writeTensor(v, info); err != nil {
+		if err := write(&s); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -219,20 +244,26 @@ func isCompanion(name string) bool {
 	return slices.Contains([]string{".json", ".jinja", ".model", ".txt"}, filepath.Ext(name))
 }
 
-func copyCompanions(from, to string) error {
-	entries, err := os.ReadDir(from)
+// companions lists the files of dir that belong to a checkpoint beside its
+// weights, in order of their names.
+func companions(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var names []string
 	for _, e := range entries {
-		if !isCompanion(e.Name()) {
-			continue
-		}
 		// Hub caches hold links to files, so ask what the name leads to.
-		if st, err := os.Stat(filepath.Join(from, e.Name())); err != nil || !st.Mode().IsRegular() {
-			continue
+		if st, err := os.Stat(filepath.Join(dir, e.Name())); isCompanion(e.Name()) && err == nil && st.Mode().IsRegular() {
+			names = append(names, e.Name())
 		}
-		if err := copyFile(from, to, e.Name()); err != nil {
+	}
+	return names, nil
+}
+
+func copyFiles(from, to string, names []string) error {
+	for _, name := range names {
+		if err := copyFile(from, to, name); err != nil {
 			return err
 		}
 	}

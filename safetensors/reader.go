@@ -117,6 +117,15 @@ func (f *File) Metadata() map[string]string {
 // Tensors returns all tensors in the order in which their data lies in the file. The caller must not change it.
 func (f *File) Tensors() []Info { return f.head.infos }
 
+// Header returns a read-only view of the file's beginning, up to the data: the length and the header with its padding. It
+// is valid until Close and nil after it.
+func (f *File) Header() []byte {
+	if f.data == nil {
+		return nil
+	}
+	return f.data[: 8+f.head.length : 8+f.head.length]
+}
+
 // Info returns the tensor of the given name.
 func (f *File) Info(name string) (Info, bool) {
 	i, ok := slices.BinarySearchFunc(f.head.byName, name, func(i int32, name string) int {
