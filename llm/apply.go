@@ -208,7 +208,7 @@ func readPatch(base *Checkpoint, dir string) (*variantFile, error) {
 		return nil, err
 	}
 	if p.Base == nil || p.Result == nil {
-		return nil, badf("%s is a saved variant but no patch: it doesn't say which files it makes of which", path)
+		return nil, notPatch(path)
 	}
 	if err := p.checkNames(base, path); err != nil {
 		return nil, err

@@ -31,6 +31,32 @@ type PatchOptions struct {
 	Force       bool   // overwrite an existing patch directory
 }
 
+// PatchInfo is what a patch says of itself.
+type PatchInfo struct {
+	Description string            `json:"description,omitempty"`
+	BaseAddress string            `json:"base_address,omitempty"` // where its base can be had
+	Base        map[string]string `json:"base"`                   // files of the base that go into the result → sha256
+	Result      map[string]string `json:"result"`                 // files of the result → sha256
+	Tensors     []string          `json:"tensors"`                // replaced ones, sorted
+}
+
+// ReadPatch reads what the patch in dir says; nothing is held against any base.
+func ReadPatch(dir string) (PatchInfo, error) {
+	path := filepath.Join(dir, variantName)
+	p, err := readVariantFile(path)
+	if err != nil {
+		return PatchInfo{}, err
+	}
+	if p.Base == nil || p.Result == nil {
+		return PatchInfo{}, notPatch(path)
+	}
+	return PatchInfo{p.Description, p.Base.Address, p.Base.Files, p.Result.Files, slices.Sorted(maps.Keys(p.Tensors))}, nil
+}
+
+func notPatch(path string) error {
+	return badf("%s is a saved variant but no patch: it doesn't say which files it makes of which", path)
+}
+
 // SavePatch stores how result differs from base, as a saved variant that LoadVariant
 // reads too. The changed tensors are kept whole, in the bits that result's files
 // hold, and variant.json names the sha256 of every file that result is rebuilt

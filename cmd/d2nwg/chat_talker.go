@@ -46,9 +46,13 @@ type chatAnswer struct {
 
 func newChatAnswer(a sample.Answer) chatAnswer { return chatAnswer{a.Text, len(a.IDs), a.Reason} }
 
-// openTalker loads a checkpoint and reads how it wants to be talked to.
-func openTalker(s *session, dir string) (*talker, func(), error) {
+// openTalker loads the checkpoint at a path or an address and reads how it wants to be talked to.
+func openTalker(s *session, address string) (*talker, func(), error) {
 	now, err := templateDate(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, _, err := s.resolve(address, true)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"d2nwg/llm"
 	"d2nwg/llm/engine"
 	"d2nwg/llm/engine/kernel"
 
@@ -83,7 +82,7 @@ func runBench(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := llm.Open(args[0])
+	c, err := s.openCheckpoint(args[0])
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ answers, whatever the batch.`,
 		Flags: []cli.Flag{
 			arithmeticFlag("bf16"),
 			&cli.StringFlag{Name: "adapter",
-				Usage: "a saved variant of the checkpoint (folder with variant.json) to talk to instead"},
+				Usage: "a saved variant of the checkpoint (folder or address with variant.json) to talk to instead"},
 			&cli.StringFlag{Name: "prompt", Usage: "answer this and end"},
 			&cli.BoolFlag{Name: "raw", DisableDefaultText: true,
 				Usage: "continue prompts as they stand, without the chat template"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ by hash into train, select, confirm and test, the same way improve cuts it.`,
 			&cli.StringFlag{Name: "split", Usage: "train, select, confirm, test or all (default: test of a mix, all of a file)"},
 			&cli.IntFlag{Name: "n", Usage: "most questions of each task of a mix, or items of a file's split (0: 200 of a task, all of a file)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "the seed of a mix's questions"},
-			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder with variant.json) to score instead"},
+			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder or address with variant.json) to score instead"},
 			arithmeticFlag("f32"),
 			&cli.IntFlag{Name: "workers", Usage: "how many threads score (0: one a core); results do not depend on it"},
 		},
@@ -71,12 +72,12 @@ func runEval(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := llm.Open(args[0])
+	c, err := s.openCheckpoint(args[0])
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	tok, err := tokenizer.Open(args[0])
+	tok, err := tokenizer.Open(c.Dir)
 	if err != nil {
 		return err
 	}
@@ -89,8 +90,8 @@ func runEval(ctx context.Context, s *session) error {
 		return err
 	}
 	variant := &llm.Variant{Base: c}
-	if dir := s.String("adapter"); dir != "" {
-		if variant, _, err = llm.LoadVariant(c, dir); err != nil {
+	if s.String("adapter") != "" {
+		if variant, err = s.loadAdapter(c); err != nil {
 			return err
 		}
 	}
@@ -129,13 +130,10 @@ func evalData(s *session) (*eval.Dataset, []stats.Split, error) {
 		return nil, nil, err
 	}
 	var data *eval.Dataset
-	switch {
-	case len(mix) > 0:
+	if len(mix) > 0 {
 		data, err = mixData(mix, s.String("form"), n, s.Uint64("seed"))
-	case s.String("tasks") != "":
-		data, err = eval.ReadQuestions(s.String("tasks"), stats.DefaultShares)
-	default:
-		data, err = eval.ReadDocuments(s.String("text"), "", stats.DefaultShares)
+	} else {
+		data, err = evalFile(s)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -146,6 +144,26 @@ func evalData(s *session) (*eval.Dataset, []stats.Split, error) {
 		}
 	}
 	return data, splits, nil
+}
+
+// evalFile reads the file at --tasks or --text, a path or an address, and calls it what the user calls it.
+func evalFile(s *session) (*eval.Dataset, error) {
+	address := cmp.Or(s.String("tasks"), s.String("text"))
+	path, _, err := s.resolve(address, false)
+	if err != nil {
+		return nil, err
+	}
+	var data *eval.Dataset
+	if s.String("tasks") != "" {
+		data, err = eval.ReadQuestions(path, stats.DefaultShares)
+	} else {
+		data, err = eval.ReadDocuments(path, "", stats.DefaultShares)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data.Name = address
+	return data, nil
 }
 
 // evalSplits reads --split.

@@ -15,11 +15,18 @@ import (
 func hubCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "hub",
-		Usage:     "serve repositories of models and data sets",
+		Usage:     "look at repositories of models and data sets, log in, serve a hub of your own",
 		UsageText: "d2nwg hub COMMAND [flags] [arguments]",
 		Description: describe("Commands for hubs: places that keep repositories of models and data sets.",
+			"d2nwg hub ls hf://org/name", "what a repository holds",
 			"d2nwg hub serve ~/hub --token alice:SECRET:write", "a hub of your own, for the official clients too"),
 		Subcommands: []*cli.Command{
+			hubLsCommand(),
+			hubInfoCommand(),
+			hubRmCommand(),
+			hubLoginCommand(),
+			hubLogoutCommand(),
+			hubWhoamiCommand(),
 			hubServeCommand(),
 		},
 	}
@@ -36,6 +43,7 @@ is missing and is in order after a crash at any moment. An interrupt ends it, af
 under way.
 Roles: read (NAME's private and granted repositories), write (everything below NAME, pull requests
 elsewhere), admin (everything everywhere). Without a token, public repositories can be read.`,
+			"d2nwg hub ls hf://org/name", "what a repository holds",
 			"d2nwg hub serve ~/hub --token alice:hf_secret:write", "on 127.0.0.1:8080",
 			"d2nwg hub serve ~/hub --addr 127.0.0.1:0 --json", "on a free port, printed as JSON"),
 		Flags: []cli.Flag{

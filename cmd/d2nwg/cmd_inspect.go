@@ -50,7 +50,7 @@ func runInspect(_ context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	c, err := llm.Open(args[0])
+	c, err := s.openCheckpoint(args[0])
 	if err != nil {
 		return err
 	}

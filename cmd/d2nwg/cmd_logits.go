@@ -24,7 +24,7 @@ next id at each position. Lines are answered as they come.`,
 			`echo '{"ids":[1,403,407]}' | d2nwg logits models/stories260K`, "one sequence",
 			"d2nwg logits models/stories260K < ids.jsonl > logits.jsonl", "many"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder with variant.json) to compute instead"},
+			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder or address with variant.json) to compute instead"},
 			arithmeticFlag("f32"),
 		},
 		Action: action(runLogits),
@@ -52,15 +52,15 @@ func openModel(s *session, dir string) (*engine.Model, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := llm.Open(dir)
+	c, err := s.openCheckpoint(dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	release := func() { c.Close() } // a read-only mapping: nothing is lost when unmapping fails
 	model, err := engine.New(c, options)
-	if adapter := s.String("adapter"); err == nil && adapter != "" {
+	if err == nil && s.String("adapter") != "" {
 		var v *llm.Variant
-		if v, _, err = llm.LoadVariant(c, adapter); err == nil {
+		if v, err = s.loadAdapter(c); err == nil {
 			model, err = model.With(v)
 		}
 	}

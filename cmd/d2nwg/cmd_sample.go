@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"d2nwg/cmd/internal/pipeline"
+	"d2nwg/hub"
 
 	"github.com/urfave/cli/v2"
 )
@@ -43,7 +44,14 @@ func runSample(ctx context.Context, s *session) error {
 	if s.Int("layer") < -1 {
 		return usagef("--layer is %d; it has to be at least -1", s.Int("layer"))
 	}
-	r, err := pipeline.Resume(args[0], pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef})
+	dir, err := hub.Parse(args[0])
+	if err != nil {
+		return err
+	}
+	if dir.Remote() {
+		return usagef("a run is written to while it is sampled: bring it first, d2nwg pull %s --out DIR", args[0])
+	}
+	r, err := pipeline.Resume(dir.Repo, pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef, Resolve: s.resolve})
 	if err != nil {
 		return err
 	}

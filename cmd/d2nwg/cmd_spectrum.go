@@ -39,7 +39,7 @@ func runSpectrum(ctx context.Context, s *session) error {
 	if percent < 1 || percent > 100 {
 		return usagef("--percent must be from 1 to 100, is %d", percent)
 	}
-	c, err := llm.Open(args[0])
+	c, err := s.openCheckpoint(args[0])
 	if err != nil {
 		return err
 	}

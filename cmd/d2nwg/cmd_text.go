@@ -14,7 +14,7 @@ import (
 )
 
 func textCommand() *cli.Command {
-	dir := &cli.StringFlag{Name: "tokenizer", Usage: "folder with tokenizer.json, chat_template.jinja, tokenizer_config.json …"}
+	dir := &cli.StringFlag{Name: "tokenizer", Usage: "folder or address with tokenizer.json, chat_template.jinja, tokenizer_config.json …"}
 	return &cli.Command{
 		Name:      "text",
 		Usage:     "turn text into token ids and back, and conversations into text",
@@ -74,7 +74,11 @@ func textTokenizer(s *session) (tokenizer.Tokenizer, error) {
 	if s.String("tokenizer") == "" {
 		return nil, usagef("--tokenizer DIR is needed")
 	}
-	return tokenizer.Open(s.String("tokenizer"))
+	dir, _, err := s.bring(s.String("tokenizer"), tokenizerFiles)
+	if err != nil {
+		return nil, err
+	}
+	return tokenizer.Open(dir)
 }
 
 func runTextEncode(ctx context.Context, s *session) error {
@@ -141,7 +145,11 @@ func runTextChat(ctx context.Context, s *session) error {
 		return err
 	}
 	var folder *chat.Template
-	if dir := s.String("tokenizer"); dir != "" {
+	if address := s.String("tokenizer"); address != "" {
+		dir, _, err := s.bring(address, tokenizerFiles)
+		if err != nil {
+			return err
+		}
 		if folder, err = chat.Open(dir); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ func dryRun(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	p, err := pipeline.Preview(ctx, s.String("out"), r)
+	p, err := pipeline.Preview(ctx, s.String("out"), r, s.resolve)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"strings"
 
+	"d2nwg/cmd/internal/publish"
 	"d2nwg/cmd/internal/recipe"
+	"d2nwg/hub"
 	"d2nwg/safetensors"
 )
 
@@ -55,14 +57,28 @@ func exitCode(err error) int {
 		return codeUsage
 	case errors.Is(err, errPartial):
 		return codePartial
-	case errors.Is(err, errNoImprovement):
+	case errors.Is(err, errNoImprovement), errors.Is(err, publish.ErrUnverified):
 		return codeNoImprovement
+	case errors.Is(err, hub.ErrHostile): // whatever else a hostile hub's answer is about
+		return codeFailure
+	case errors.Is(err, hub.ErrAddress):
+		return codeUsage
 	case errors.Is(err, safetensors.ErrFormat):
 		return codeBadCheckpoint
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), isMissing(err):
 		return codeMissing
 	}
 	return codeFailure
+}
+
+// isMissing tells what a hub doesn't have, or what may not be fetched from it.
+func isMissing(err error) bool {
+	for _, kind := range []error{hub.ErrRepoNotFound, hub.ErrRevisionNotFound, hub.ErrEntryNotFound, hub.ErrOffline} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 // reportError writes err on one line, as {"error":…,"code":…} when asJSON.

@@ -13,12 +13,12 @@ import (
 func recipeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "recipe", Usage: "recipe file (see 'd2nwg recipe init'); flags below override it"},
-		&cli.StringFlag{Name: "base", Usage: "checkpoint folder, or 'bundled'"},
+		&cli.StringFlag{Name: "base", Usage: "checkpoint folder or address, or 'bundled'"},
 		&cli.StringFlag{Name: "mix", Usage: "judge by procedural tasks joined by '+'"},
-		&cli.StringFlag{Name: "tasks", Usage: "judge by a JSONL file of {\"prompt\",\"answer\"}"},
-		&cli.StringFlag{Name: "text", Usage: "judge by bits per byte of a text file"},
+		&cli.StringFlag{Name: "tasks", Usage: "judge by a JSONL file of {\"prompt\",\"answer\"}, or the address of one"},
+		&cli.StringFlag{Name: "text", Usage: "judge by bits per byte of a text file, or the address of one"},
 		&cli.StringFlag{Name: "describe", Usage: "what is wanted, in words"},
-		&cli.StringSliceFlag{Name: "relatives", Usage: "folder of related checkpoints or variants (repeatable)"},
+		&cli.StringSliceFlag{Name: "relatives", Usage: "folder or address of related checkpoints or variants (repeatable)"},
 		&cli.StringFlag{Name: "backend", Usage: "training backend: auto, go, onnx or xla"},
 		&cli.Uint64Flag{Name: "seed", Usage: "every other seed is derived from it"},
 		&cli.StringSliceFlag{Name: "set", Usage: "any other key of the recipe, as key=value (repeatable): generator.vae.steps=500"},
@@ -69,7 +69,8 @@ func openRun(s *session) (*pipeline.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Open(s.String("out"), r, pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef, Force: s.Bool("force")})
+	return pipeline.Open(s.String("out"), r, pipeline.Options{
+		Progress: s.UI.Progress(), Note: s.UI.Notef, Force: s.Bool("force"), Resolve: s.resolve})
 }
 
 // runFlags are recipeFlags with the run's folder.

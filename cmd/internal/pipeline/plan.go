@@ -47,28 +47,29 @@ type Plan struct {
 }
 
 // Preview makes the plan of a run that would live in dir.
-func Preview(ctx context.Context, dir string, rec recipe.Improve) (*Plan, error) {
+func Preview(ctx context.Context, dir string, given recipe.Improve, resolve Resolver) (*Plan, error) {
+	_, rec, err := locate(dir, given, resolve)
+	if err != nil {
+		return nil, err
+	}
 	temp, err := os.MkdirTemp("", "d2nwg-plan-*")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
 	r := &Run{Dir: temp, Recipe: rec}
-	if err := r.open(); err != nil {
+	if err := r.open(given.Score); err != nil {
 		return nil, err
 	}
 	defer r.base.Close()
 	d := r.target.data
 	p := &Plan{
-		Base: r.base.Dir, Parameters: r.base.Config.Parameters(), Target: d.Name, Describe: r.target.description,
+		Base: given.Base, Parameters: r.base.Config.Parameters(), Target: d.Name, Describe: r.target.description,
 		Select: d.Items(stats.Select), Confirm: d.Items(stats.Confirm), Test: d.Items(stats.Test),
 		Latent: rec.Generator.VAE.Latent,
 	}
 	if rec.Generator.VAE.Kind == vae.Conv {
 		p.Latent *= 16 * 16
-	}
-	if rec.Base == recipe.Bundled {
-		p.Base = recipe.Bundled
 	}
 	if err := r.planTokens(p); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,7 @@ const (
 	RelativesDir = "relatives"
 	stateDir     = "state"
 	spectrumFile = "spectrum.json"
-	baseDir      = "base"              // the bundled base
+	BaseDir      = "base"              // the bundled base, in a run that has it
 	bundledDir   = "bundled-relatives" // and its relatives
 )
 
@@ -48,12 +49,13 @@ type Options struct {
 	Progress progress.Func
 	Note     func(format string, args ...any) // may be nil
 	Force    bool                             // start anew where the folder holds a run
+	Resolve  Resolver                         // of the recipe's addresses; nil: they are paths
 }
 
 // Run is an open run. Close it.
 type Run struct {
 	Dir    string
-	Recipe recipe.Improve
+	Recipe recipe.Improve // with paths in the place of addresses
 
 	opt     Options
 	journal *journal.Journal
@@ -75,10 +77,14 @@ func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
 			return nil, err
 		}
 	}
+	full, local, err := locate(dir, r, opt.Resolve)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the run's folder: %w", err)
 	}
-	begun, err := keepRecipe(dir, r)
+	begun, err := keepRecipe(dir, full)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +93,8 @@ func Open(dir string, r recipe.Improve, opt Options) (*Run, error) {
 		return nil, err
 	}
 	j.SyncEvery(32) // a killed process loses nothing; a machine that dies loses at most these steps
-	run := &Run{Dir: dir, Recipe: r, opt: opt, journal: j}
-	if err := run.open(); err != nil {
+	run := &Run{Dir: dir, Recipe: local, opt: opt, journal: j}
+	if err := run.open(r.Score); err != nil {
 		err = errors.Join(err, run.Close())
 		if begun { // a mistyped path must not leave a run that refuses the corrected one
 			err = errors.Join(err, os.Remove(filepath.Join(dir, RecipeFile)), os.Remove(filepath.Join(dir, JournalFile)))
@@ -120,7 +126,7 @@ func clearRun(dir string, r recipe.Improve) error {
 	}
 	names := []string{ReportFile, CandidateDir, GeneratorDir, stateDir, spectrumFile, bundledDir}
 	if r.Base == recipe.Bundled {
-		names = append(names, baseDir)
+		names = append(names, BaseDir)
 	}
 	if len(r.Relatives.From) == 0 {
 		names = append(names, RelativesDir)
@@ -185,11 +191,11 @@ func (r *Run) bind(what, hash string) error {
 // largeModel is the number of parameters above which a heap must not double before it is collected.
 const largeModel = 200e6
 
-// open reads the base, its tokenizer and the target's data.
-func (r *Run) open() error {
+// open reads the base, its tokenizer and the target's data, which is called as the user's recipe calls it.
+func (r *Run) open(given recipe.Score) error {
 	dir := r.Recipe.Base
 	if dir == recipe.Bundled {
-		dir = r.path(baseDir)
+		dir = r.path(BaseDir)
 		if err := bundled.Base(dir); err != nil {
 			return err
 		}
@@ -206,6 +212,9 @@ func (r *Run) open() error {
 	}
 	if r.target, err = newTarget(r.Recipe, r.tok); err != nil {
 		return err
+	}
+	if given.Mix == "" {
+		r.target.data.Name = cmp.Or(given.Tasks, given.Text)
 	}
 	return nil
 }

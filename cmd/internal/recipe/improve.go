@@ -22,7 +22,7 @@ const (
 // Improve is the recipe of one run of `d2nwg improve`: everything that decides its outcome, and what it may use (Keep),
 // nothing else. A copy with every default filled in is saved beside the run's outputs.
 type Improve struct {
-	Base      string           `yaml:"base" json:"base" doc:"checkpoint folder to improve, or 'bundled' for the small model that ships with d2nwg"`
+	Base      string           `yaml:"base" json:"base" doc:"checkpoint folder to improve or its address (hf://org/name@revision), or 'bundled' for the small model that ships with d2nwg"`
 	Seed      uint64           `yaml:"seed" json:"seed" doc:"every other seed is derived from this one; same seed, same bytes"`
 	Backend   string           `yaml:"backend" json:"backend" doc:"training backend: auto, go, onnx or xla"`
 	Describe  string           `yaml:"describe" json:"describe" doc:"what is wanted, in words: the text condition (empty: the mix's own description, or none)"`
@@ -31,14 +31,16 @@ type Improve struct {
 	Spectrum  Spectrum         `yaml:"spectrum" json:"spectrum" doc:"layer ranking by signal-to-noise ratio (Spectrum)"`
 	Generator generator.Config `yaml:"generator" json:"generator" doc:"layer-wise VAE and latent diffusion"`
 	Explore   Explore          `yaml:"explore" json:"explore" doc:"the search, equal for every source of proposals, and the verdicts"`
+	// Resolved is empty in a recipe that is written by hand.
+	Resolved map[string]string `yaml:"resolved" json:"resolved,omitempty" doc:"hub addresses of this recipe, each with the same address at the commit that is read; a run fills it in (empty: the commit of today)"`
 }
 
 // Score names the data a run is judged on.
 type Score struct {
 	Mix        string `yaml:"mix" json:"mix,omitempty" doc:"procedural tasks joined by '+', one for each kind of input (see 'd2nwg tasks')"`
 	Form       string `yaml:"form" json:"form,omitempty" doc:"prompt form of the mix: bare (x>) or described (description, newline, x>)"`
-	Tasks      string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}"`
-	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too), scored by bits per byte"`
+	Tasks      string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}, or its address (hf://datasets/org/name/file)"`
+	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too) or its address, scored by bits per byte"`
 	Arithmetic string `yaml:"arithmetic" json:"arithmetic,omitempty" doc:"what weights are multiplied with: f32, or bf16 where they are stored so (faster, less exact)"`
 	Metric     string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
 	Keep       Keep   `yaml:"keep" json:"keep" doc:"room for the base's activations, from which candidates start that differ in later layers only; changes no score"`
@@ -61,7 +63,7 @@ type Items struct {
 // Relatives says where the training set of the generator comes from. With neither From nor Make.Count the generator
 // learns the base's own selected layers, as the paper does with a single model.
 type Relatives struct {
-	From []string      `yaml:"from" json:"from,omitempty" doc:"folders: checkpoints of the base's shape, variants, or folders of those; 'bundled' for what ships with the bundled model"`
+	From []string      `yaml:"from" json:"from,omitempty" doc:"folders or their addresses: checkpoints of the base's shape, variants, or folders of those; 'bundled' for what ships with the bundled model"`
 	Make MakeRelatives `yaml:"make" json:"make" doc:"relatives to make when 'from' is empty: low-rank fine-tunes of the base on the train cut, many in one batch"`
 }
 

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"d2nwg/hub"
+	"d2nwg/llm"
+)
+
+// Wherever a command takes a model, an adapter, a tokenizer or data, it takes a path or an address (hf://…, file://…).
+// This file is the one place where addresses become paths; packages below get paths, or resolve itself.
+
+// hubOptions say how this command line reaches a hub.
+func (s *session) hubOptions() hub.Options {
+	return hub.Options{Progress: s.UI.Progress()}
+}
+
+// checkpointFiles and tokenizerFiles are what is read of a model's repository, which may hold the same weights in other
+// formats too.
+var (
+	tokenizerFiles  = []string{"*.json", "*.jinja", "*.model", "*.txt"}
+	checkpointFiles = append([]string{"*.safetensors", "*.md", "LICENSE*", "NOTICE*", "Notice*", "USE_POLICY*"}, tokenizerFiles...)
+)
+
+// onTop chooses files of these names, but none in folders below what the address names.
+func onTop(a hub.Address, files []string) hub.PullOptions {
+	prefix := ""
+	if a.Path != "" {
+		prefix = a.Path + "/"
+	}
+	var o hub.PullOptions
+	for _, f := range files {
+		o.Include = append(o.Include, prefix+f)
+	}
+	o.Exclude = []string{prefix + "*/*"}
+	return o
+}
+
+// resolve turns a path or an address into a path on this machine. pinned is the address at its present commit. Of a
+// model, only what a checkpoint or an adapter consists of is brought.
+func (s *session) resolve(address string, model bool) (path, pinned string, err error) {
+	var files []string
+	if model {
+		files = checkpointFiles
+	}
+	return s.bring(address, files)
+}
+
+// bring is resolve for files of some names; nil for all.
+func (s *session) bring(address string, files []string) (path, pinned string, err error) {
+	a, err := hub.Parse(address)
+	if err != nil {
+		return "", "", err
+	}
+	if !a.Remote() {
+		return a.Repo, address, nil
+	}
+	h, err := hub.Open(a, s.hubOptions())
+	if err != nil {
+		return "", "", err
+	}
+	var o hub.PullOptions
+	if files != nil {
+		o = onTop(a, files)
+	}
+	snapshot, err := h.Pull(s.context(), a, o)
+	if err != nil {
+		return "", "", err
+	}
+	a.Revision = snapshot.Commit
+	return snapshot.Path, a.String(), nil
+}
+
+// context is the command line's.
+func (s *session) context() context.Context { return s.Context.Context }
+
+// openCheckpoint opens the checkpoint at a path or an address.
+func (s *session) openCheckpoint(address string) (*llm.Checkpoint, error) {
+	dir, _, err := s.resolve(address, true)
+	if err != nil {
+		return nil, err
+	}
+	return llm.Open(dir)
+}
+
+// loadAdapter loads the variant of c that --adapter names.
+func (s *session) loadAdapter(c *llm.Checkpoint) (*llm.Variant, error) {
+	dir, _, err := s.resolve(s.String("adapter"), true)
+	if err != nil {
+		return nil, err
+	}
+	v, _, err := llm.LoadVariant(c, dir)
+	return v, err
+}
+
+// isAddress tells an address from a plain path.
+func isAddress(s string) bool { return strings.Contains(s, "://") }
