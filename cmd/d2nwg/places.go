@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"strings"
 
 	"d2nwg/hub"
 	"d2nwg/llm"
@@ -93,6 +92,3 @@ func (s *session) loadAdapter(c *llm.Checkpoint) (*llm.Variant, error) {
 	v, _, err := llm.LoadVariant(c, dir)
 	return v, err
 }
-
-// isAddress tells an address from a plain path.
-func isAddress(s string) bool { return strings.Contains(s, "://") }
