@@ -3,8 +3,12 @@ package main
 import (
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"d2nwg/hub/hubtest"
+	"d2nwg/hub/server"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -14,14 +18,24 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"d2nwg": main})
 }
 
-// TestScripts runs testdata/script/*.txtar: whole command lines, their output and exit codes.
+// TestScripts runs testdata/script/*.txtar: whole command lines, their output and exit codes. The scripts share a hub, on
+// which alice may write; their token and cache are their own.
 func TestScripts(t *testing.T) {
+	hub := hubtest.Start(t, server.Options{})
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":   scriptCode,
-			"header": scriptHeader,
+			"code":        scriptCode,
+			"header":      scriptHeader,
+			"safetensors": scriptSafetensors,
+		},
+		Condition: func(name string) (bool, error) { return name == "hubclient" && hubClients() != "", nil },
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HF_ENDPOINT", hub.URL)
+			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
+			e.Setenv("HUB", hub.Dir)
+			return nil
 		},
 	})
 }
