@@ -93,6 +93,7 @@ var external = []struct {
 	{"github.com/nikolalohinski/gonja", []string{"llm/chat"}, false},
 	{"github.com/dlclark/regexp2", []string{"llm/tokenizer"}, false},
 	{"github.com/daulet/tokenizers", []string{"llm/tokenizer"}, false},
+	{"golang.org/x/term", []string{"cmd"}, false},
 	{"gonum.org/v1/plot", []string{"cmd/internal/ui"}, false},
 	{"github.com/nlpodyssey/spago", nil, true},
 	{"github.com/google/go-cmp", nil, true},
