@@ -23,7 +23,7 @@ func pushCommand() *cli.Command {
 		UsageText: "d2nwg push RUN|DIR ADDRESS [--patch] [flags]",
 		Description: describe(`Of a run (improve's folder) it sends the candidate, recipe.yaml, report.json, the base's licence and a model card with
 both verdicts; with --patch the generated tensors in the place of the whole checkpoint (d2nwg apply puts them
-together). Any other folder is sent as it is, without hidden and pickle files. Everything arrives in one commit;
+together). recipe.yaml and report.json are sent as they are, with the paths in them. Any other folder is sent as it is, without hidden and pickle files. Everything arrives in one commit;
 a push that was killed is repeated by the same command. A run that verified nothing is refused (exit code 4)
 unless --unverified is given. Models under a Llama 3 licence keep to it: the name begins with Llama, the licence and its notice
 are shipped.`,

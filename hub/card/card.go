@@ -300,12 +300,15 @@ func (c *Card) use(out *bytes.Buffer) {
 		fmt.Fprintf(out, "```\nd2nwg chat hf://%s\n```\n", c.Repo)
 		return
 	}
-	from := c.BaseAddress
+	from, where := c.BaseAddress, ""
 	if !strings.HasPrefix(from, "hf://") {
 		from = "BASE"
 	}
+	if c.BaseAddress == "bundled" {
+		where = "\nBASE is the folder `base` in any run whose recipe says `base: bundled`.\n"
+	}
 	fmt.Fprintf(out, "This repository holds the changed tensors only. With the base they make the whole checkpoint, bit for bit; every file is verified:\n\n"+
-		"```\nd2nwg apply %s hf://%s --out %s\n```\n", from, c.Repo, path.Base(c.Repo))
+		"```\nd2nwg apply %s hf://%s --out %s\n```\n%s", from, c.Repo, path.Base(c.Repo), where)
 }
 
 // again writes what repeating the run needs, and what proves that it was repeated.
@@ -323,17 +326,31 @@ func (c *Card) again(out *bytes.Buffer) {
 			fmt.Fprintf(out, "| base, %s | %s |\n", text(name), text(c.Patch.Base[name]))
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.Patch.Result)) {
-			fmt.Fprintf(out, "| result, %s | %s |\n", text(name), text(c.Patch.Result[name]))
+			if sum := c.Patch.Result[name]; sum != c.Patch.Base[name] {
+				fmt.Fprintf(out, "| result, %s | %s |\n", text(name), text(sum))
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
 		fmt.Fprintf(out, "| %s | %s |\n", text(name), text(c.Files[name]))
 	}
+	recipe := withoutComments(string(c.Recipe))
 	fence := "```"
-	for strings.Contains(string(c.Recipe), fence) {
+	for strings.Contains(recipe, fence) {
 		fence += "`"
 	}
-	fmt.Fprintf(out, "\n%syaml\n%s\n%s\n", fence, strings.TrimRight(string(c.Recipe), "\n"), fence)
+	fmt.Fprintf(out, "\nThe recipe, of which recipe.yaml explains every key:\n\n%syaml\n%s\n%s\n", fence, recipe, fence)
+}
+
+// withoutComments leaves a recipe's comment lines out.
+func withoutComments(recipe string) string {
+	var lines []string
+	for line := range strings.Lines(recipe) {
+		if trimmed := strings.TrimSpace(line); trimmed != "" && !strings.HasPrefix(trimmed, "#") {
+			lines = append(lines, strings.TrimRight(line, "\r\n"))
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // text puts a text into Markdown as it stands, on one line.

@@ -42,7 +42,7 @@ func sample(t *testing.T, change func(*Card)) *Card {
 		t.Fatal(err)
 	}
 	c := &Card{Repo: "alice/better", BaseModel: "org/base", BaseAddress: "hf://org/base@" + strings.Repeat("a", 40), License: License{ID: "apache-2.0"},
-		Report: r, Recipe: []byte("base: x\nseed: 7\n"), Files: map[string]string{"model.safetensors": strings.Repeat("b", 64)}, Version: "v1"}
+		Report: r, Recipe: []byte("# a comment\nbase: x\n\n# another\nseed: 7\n"), Files: map[string]string{"model.safetensors": strings.Repeat("b", 64)}, Version: "v1"}
 	if change != nil {
 		change(c)
 	}
@@ -203,7 +203,7 @@ func TestHostileWords(t *testing.T) {
 		c.Report.Target, c.Report.Describe, c.Report.Notes, c.Version = evil, evil, []string{evil}, evil
 		c.Report.Sources[0].Name, c.Report.Checkpoint.Reason, c.Report.Generator.Comparisons[0].Against = evil, evil, evil
 		c.License.Name = evil
-		c.Recipe = []byte("# ```\nbase: x\n```\n# Owned\n")
+		c.Recipe = []byte("base: x\n```\nowned: |\n")
 		c.Files[evil] = evil
 	})
 	h, body := render(t, c)
@@ -211,7 +211,7 @@ func TestHostileWords(t *testing.T) {
 		t.Errorf("the licence's name became %q", h["license_name"])
 	}
 	markup, _, _ := strings.Cut(body, "````yaml")
-	if !strings.Contains(body, "````yaml\n# ```\n") || strings.Contains(markup, "\x00") {
+	if !strings.Contains(body, "````yaml\nbase: x\n```\n") || strings.Contains(markup, "\x00") {
 		t.Errorf("the recipe's fence is wrong or a control character is left:\n%s", body)
 	}
 	plain := regexp.MustCompile(`\\.`).ReplaceAllString(markup, "") // what Markdown doesn't take as it stands

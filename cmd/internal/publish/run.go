@@ -102,6 +102,9 @@ func (r *run) findBase(opt Options) error {
 	switch {
 	case from == recipe.Bundled:
 		r.baseAddress, from = recipe.Bundled, filepath.Join(r.dir, pipeline.BaseDir)
+		if r.baseModel != "" {
+			r.baseAddress = "hf://" + r.baseModel
+		}
 	case a.Remote():
 		from = cmp.Or(r.recipe.Resolved[from], from)
 		r.baseAddress, r.baseModel = from, cmp.Or(r.baseModel, a.Repo)
