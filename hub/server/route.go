@@ -135,7 +135,10 @@ func (q *request) api(parts []string) error {
 	case "POST repos/move":
 		return q.moveRepo()
 	}
-	kind := kinds[parts[0]]
+	kind := ""
+	if len(parts) > 0 {
+		kind = kinds[parts[0]]
+	}
 	switch {
 	case kind == "":
 		return errNoPage
