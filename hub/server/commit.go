@@ -120,6 +120,9 @@ func (q *request) makeCommit(rev, ref string, d *draft) (made *commit, opened *p
 		title, message := d.header.Summary, d.header.Description
 		made = &commit{Parent: head.ID, Title: title, Message: message, Author: q.user.Name, Date: q.now(), Changes: difference(old.files(), files)}
 		made.name(t)
+		p.mu.Lock()
+		p.keep(made, t) // it will be asked for soon
+		p.mu.Unlock()
 		e := &event{Commit: made, Refs: map[string]string{}}
 		if ref == "" {
 			opened = p.newPull(title, message, made.Author, made.Date, true)

@@ -262,12 +262,20 @@ func (p *repo) tree(c *commit) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("commit %s of %s: %w", c.ID, p.name, err)
 	}
+	p.keep(c, t)
+	return t, nil
+}
+
+// keep has a commit's tree at hand from now on; the caller holds p.mu.
+func (p *repo) keep(c *commit, t *tree) {
+	if p.trees[c.ID] != nil {
+		return
+	}
 	p.trees[c.ID], p.recent = t, append(p.recent, c.ID)
 	if len(p.recent) > snapshots {
 		delete(p.trees, p.recent[0])
 		p.recent = p.recent[1:]
 	}
-	return t, nil
 }
 
 // history lists the commits from c back to the first.
