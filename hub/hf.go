@@ -32,6 +32,10 @@ type hf struct {
 
 var _ Hub = (*hf)(nil)
 
+// String leaves the token out, whatever prints a hub.
+func (h hf) String() string   { return "hub at " + h.base.String() }
+func (h hf) GoString() string { return h.String() }
+
 func newHF(o Options) (*hf, error) {
 	endpoint := o.Endpoint
 	for _, fallback := range []string{os.Getenv("HF_ENDPOINT"), "https://huggingface.co"} {

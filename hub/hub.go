@@ -7,6 +7,7 @@ package hub
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -60,6 +61,14 @@ type Options struct {
 	Transport http.RoundTripper // nil: one of this package's own, which never decompresses
 	Progress  progress.Func     // stages "pull" and "push" in bytes, Note is the file; called from many goroutines
 }
+
+// String leaves the token out, so that options may be printed.
+func (o Options) String() string {
+	return fmt.Sprintf("{Endpoint:%s CacheDir:%s Offline:%v Parallel:%d}", o.Endpoint, o.CacheDir, o.Offline, o.Parallel)
+}
+
+// GoString is String.
+func (o Options) GoString() string { return o.String() }
 
 // User is the owner of a token.
 type User struct {
