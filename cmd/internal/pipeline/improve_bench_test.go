@@ -168,7 +168,8 @@ func compareSearches(b *testing.B, run *Run, relatives []Relative, budget explor
 		candidates := 0
 		for i, s := range after.Sources {
 			candidates += s.Evaluations
-			b.Logf("%s: winner %.4f raced, %.4f not", s.Name, s.Select.Mean, before.Sources[i].Select.Mean)
+			b.Logf("%s: winner %.4f raced, %.4f not; %d of %d items scored", s.Name, s.Select.Mean, before.Sources[i].Select.Mean,
+				s.Items, s.FullItems)
 		}
 		b.ReportMetric(float64(candidates), "candidates")
 		b.ReportMetric(seconds, "s-before")
