@@ -124,4 +124,3 @@ func (c *client) tree(repo, rev string) (list []treeEntry) {
 	c.want(200, "GET", "/api/models/"+repo+"/tree/"+rev+"?recursive=true", "", &list)
 	return list
 }
-
