@@ -38,13 +38,12 @@ func hubServeCommand() *cli.Command {
 		Usage:     "serve a folder as a hub",
 		UsageText: "d2nwg hub serve DIR [--addr HOST:PORT] [--token NAME:TOKEN:ROLE]...",
 		Description: describe(`Speaks the Hugging Face Hub's protocol: with HF_ENDPOINT set to the printed address, the official
-clients read and write models and data sets here. Everything is kept in DIR, which is made if it
+clients read and write models and data sets here. It is plain HTTP: beyond this machine, put a proxy
+with TLS in front of it. Everything is kept in DIR, which is made if it
 is missing and is in order after a crash at any moment. An interrupt ends it, after the requests
 under way.
 Roles: read (NAME's private and granted repositories), write (everything below NAME, pull requests
-elsewhere), admin (everything everywhere). Without a token, public repositories can be read.
-It speaks plain HTTP: beyond this machine, put a proxy with TLS in front of it.`,
-			"d2nwg hub ls hf://org/name", "what a repository holds",
+elsewhere), admin (everything everywhere). Without a token, public repositories can be read.`,
 			"d2nwg hub serve ~/hub --token alice:hf_secret:write", "on 127.0.0.1:8080",
 			"d2nwg hub serve ~/hub --addr 127.0.0.1:0 --json", "on a free port, printed as JSON"),
 		Flags: []cli.Flag{
