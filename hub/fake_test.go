@@ -148,10 +148,11 @@ func (f *fakeHub) serveFile(w http.ResponseWriter, r *http.Request, name string)
 func (f *fakeHub) serveContent(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.outside = append(f.outside, r)
+	content := f.content
 	f.mu.Unlock()
 	data := f.files[strings.TrimPrefix(r.URL.Path, "/content/")]
-	if f.content != nil {
-		f.content(w, r, data)
+	if content != nil {
+		content(w, r, data)
 		return
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))

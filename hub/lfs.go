@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -112,27 +111,32 @@ func (h *hf) batch(ctx context.Context, a Address, files []*upload) ([]object, e
 	return answer.Objects, nil
 }
 
-// store sends one content, a second time with new URLs if those it got have expired meanwhile, and has it verified.
+// store sends one content, and again with new URLs if those it had have expired meanwhile, and has it verified.
 func (h *hf) store(ctx context.Context, a Address, u *upload, o object, m *meter) (sent int64, err error) {
 	if o.Actions.Upload == nil {
 		return 0, nil
 	}
-	t := &sending{h: h, what: "upload " + u.Path + " to " + a.String(), u: u, meter: m}
+	t := &sending{h: h, a: a, what: "upload " + u.Path + " to " + a.String(), u: u, meter: m}
 	if t.r, err = u.open(); err != nil {
 		return 0, err
 	}
 	defer t.r.Close()
 	err = t.send(ctx, o)
 	var refused *Error
-	if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+	if errors.As(err, &refused) && refused.Status/100 == 4 && !refused.transient && ctx.Err() == nil {
 		var again []object
 		if again, err = h.batch(ctx, a, []*upload{u}); err == nil && again[0].Actions.Upload != nil {
 			o = again[0]
+			t.show(-t.shown)
 			err = t.send(ctx, o)
 		}
 	}
 	if err == nil && o.Actions.Verify != nil {
 		err = t.verify(ctx, o)
+	}
+	if err != nil { // should the push be tried again, it counts anew
+		t.show(-t.shown)
+		m.grow(-u.size)
 	}
 	return t.sent, err
 }
@@ -140,12 +144,22 @@ func (h *hf) store(ctx context.Context, a Address, u *upload, o object, m *meter
 // sending moves one content to the hub's storage.
 type sending struct {
 	h     *hf
+	a     Address
 	what  string
 	u     *upload
 	r     *content
 	meter *meter
 	mu    sync.Mutex
-	sent  int64
+	sent  int64 // bytes that are there
+	shown int64 // bytes reported as progress
+}
+
+// show reports progress.
+func (t *sending) show(n int64) {
+	t.mu.Lock()
+	t.shown += n
+	t.mu.Unlock()
+	t.meter.add(n, t.u.Path)
 }
 
 func (t *sending) send(ctx context.Context, o object) error {
@@ -157,35 +171,59 @@ func (t *sending) send(ctx context.Context, o object) error {
 		_, err := t.put(ctx, up.Href, 0, t.u.size)
 		return err
 	}
-	urls, size, err := t.plan(up)
+	p, err := t.h.openParts(t.a, o.OID, *up)
 	if err != nil {
 		return err
 	}
-	type done struct {
-		Number int    `json:"partNumber"`
-		ETag   string `json:"etag"`
-	}
-	parts := make([]done, len(urls))
-	for i := range parts {
-		parts[i].Number = i + 1
-	}
-	err = forEach(ctx, t.h.parallel, slices.Clone(parts), func(ctx context.Context, p done) error {
-		first := int64(p.Number-1) * size
-		etag, err := t.put(ctx, urls[p.Number-1], first, min(size, t.u.size-first))
-		if err == nil && (etag == "" || len(etag) > 1024) {
-			err = hostile(t.what, "it gives a stored part no ETag")
-		}
-		parts[p.Number-1].ETag = etag
+	err = t.sendParts(ctx, p, o.OID)
+	var refused *Error
+	p.close(err == nil || (errors.As(err, &refused) && !refused.transient))
+	return err
+}
+
+// stored is a part as the hub wants it named at the end.
+type stored struct {
+	Number int    `json:"partNumber"`
+	ETag   string `json:"etag"`
+}
+
+// sendParts sends the parts that aren't stored yet, several at a time, and puts them together.
+func (t *sending) sendParts(ctx context.Context, p *parts, oid string) error {
+	urls, size, err := t.plan(&p.to)
+	if err != nil {
 		return err
+	}
+	all := make([]stored, len(urls))
+	for i := range all {
+		all[i].Number = i + 1
+	}
+	err = forEach(ctx, t.h.parallel, slices.Clone(all), func(ctx context.Context, s stored) error {
+		first := int64(s.Number-1) * size
+		length := min(size, t.u.size-first)
+		etag, err := p.stored(s.Number)
+		if etag != "" || err != nil {
+			t.show(length)
+			all[s.Number-1].ETag = etag
+			return err
+		}
+		etag, err = t.put(ctx, urls[s.Number-1], first, length)
+		if err != nil {
+			return err
+		}
+		if etag == "" || len(etag) > 1024 {
+			return hostile(t.what, "it gives a stored part no ETag")
+		}
+		all[s.Number-1].ETag = etag
+		return p.store(s.Number, etag)
 	})
 	if err != nil {
 		return err
 	}
 	body := struct {
-		OID   string `json:"oid"`
-		Parts []done `json:"parts"`
-	}{o.OID, parts}
-	c, err := jsonCall(t.what, "POST", up.Href, body)
+		OID   string   `json:"oid"`
+		Parts []stored `json:"parts"`
+	}{oid, all}
+	c, err := jsonCall(t.what, "POST", p.to.Href, body)
 	if err != nil {
 		return err
 	}
@@ -226,11 +264,11 @@ func (t *sending) put(ctx context.Context, target string, first, length int64) (
 	var read int64 // by the attempt under way
 	c := call{what: t.what, method: "PUT", url: target, size: length, noAuth: true}
 	c.open = func() (io.ReadCloser, error) {
-		t.meter.add(-read, t.u.Path)
+		t.show(-read)
 		read = 0
 		return io.NopCloser(&metered{io.NewSectionReader(t.r, first, length), func(n int) {
 			read += int64(n)
-			t.meter.add(int64(n), t.u.Path)
+			t.show(int64(n))
 		}}), nil
 	}
 	err = t.h.retry(ctx, func(*int) error {

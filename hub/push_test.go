@@ -345,6 +345,32 @@ func TestKilledPushContinues(t *testing.T) {
 	}
 }
 
+// TestPartsThatAreGoneAreSentAgain continues an upload whose places the hub has forgotten meanwhile.
+func TestPartsThatAreGoneAreSentAgain(t *testing.T) {
+	h, l := testHub(t)
+	files := []File{{Path: "model.safetensors", Data: like(3<<20, 1)}}
+	to := action{Href: h.base.String() + "/gone", Header: map[string]string{"chunk_size": "524288"}}
+	for i := range 6 {
+		to.Header[fmt.Sprint(i+1)] = h.base.String() + "/gone"
+	}
+	p, err := h.openParts(fakeRepo, nameOf("model.safetensors", files[0].Data).SHA256, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store(1, `"etag"`); err != nil {
+		t.Fatal(err)
+	}
+	p.close(false)
+	pushed := mustPush(t, h, fakeRepo, Commit{Files: files})
+	if pushed.Uploaded != 3<<20 || l.count["/batch"] != 2 {
+		t.Errorf("%d bytes were sent after %d questions where to", pushed.Uploaded, l.count["/batch"])
+	}
+	same(t, h, fakeRepo, files)
+	if left, _ := os.ReadDir(filepath.Join(h.cache, ".locks", ".uploads")); len(left) > 0 {
+		t.Errorf("%s was left", left[0].Name())
+	}
+}
+
 func TestFilesThatChangeAreNotPushed(t *testing.T) {
 	h, l := testHub(t)
 	path := filepath.Join(t.TempDir(), "x")
