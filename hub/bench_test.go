@@ -28,18 +28,37 @@ func BenchmarkDownload(b *testing.B) {
 		http.Redirect(w, r, f.cdn.URL+"/content/model.safetensors", http.StatusFound)
 		return true
 	}
-	b.Run("plain", func(b *testing.B) {
+	plain := func(b *testing.B, keep io.Writer) {
+		resp, err := http.Get(f.api.URL + "/alice/m/resolve/" + fakeCommit + "/model.safetensors")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer resp.Body.Close()
+		h := sha256.New()
+		if n, err := io.Copy(io.MultiWriter(h, keep), resp.Body); err != nil || n != int64(size) || fmt.Sprintf("%x", h.Sum(nil)) != entry.SHA256 {
+			b.Fatal(n, err)
+		}
+	}
+	b.Run("plain", func(b *testing.B) { // reads and hashes
 		b.SetBytes(int64(size))
 		for b.Loop() {
-			resp, err := http.Get(f.api.URL + "/alice/m/resolve/" + fakeCommit + "/model.safetensors")
+			plain(b, io.Discard)
+		}
+	})
+	b.Run("kept", func(b *testing.B) { // and writes a file
+		b.SetBytes(int64(size))
+		for b.Loop() {
+			file, err := os.CreateTemp(b.TempDir(), "")
 			if err != nil {
 				b.Fatal(err)
 			}
-			h := sha256.New()
-			if n, err := io.Copy(h, resp.Body); err != nil || n != int64(size) || fmt.Sprintf("%x", h.Sum(nil)) != entry.SHA256 {
-				b.Fatal(n, err)
+			plain(b, file)
+			if err := file.Close(); err != nil {
+				b.Fatal(err)
 			}
-			resp.Body.Close()
+			b.StopTimer()
+			os.Remove(file.Name())
+			b.StartTimer()
 		}
 	})
 	pull := func(b *testing.B) {
