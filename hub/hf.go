@@ -28,6 +28,7 @@ type hf struct {
 	pause    time.Duration // before the second try of a request
 	pieces   chan []byte   // buffers for parts of big files; taking one is the right to fetch a part
 	piece    int64         // their length in bytes
+	list     int           // bytes of a list's pages together
 }
 
 var _ Hub = (*hf)(nil)
@@ -58,7 +59,7 @@ func newHF(o Options) (*hf, error) {
 	}
 	h := &hf{
 		base: base, token: secret(token), cache: o.CacheDir, offline: o.Offline || truthy("HF_HUB_OFFLINE"),
-		parallel: o.Parallel, report: o.Progress, pause: time.Second, piece: 8 << 20,
+		parallel: o.Parallel, report: o.Progress, pause: time.Second, piece: 8 << 20, list: maxList,
 	}
 	if h.cache == "" {
 		h.cache = CacheDir()
@@ -338,7 +339,7 @@ func (h *hf) PullRequests(ctx context.Context, a Address) ([]PullRequest, error)
 		if seen += len(answer.Discussions); len(answer.Discussions) == 0 || seen >= answer.Count {
 			return all, nil
 		}
-		if page >= maxPages {
+		if page >= maxPages || len(all) >= maxItems {
 			return nil, hostile(what, "the list has no end")
 		}
 	}

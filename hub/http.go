@@ -281,12 +281,17 @@ func (h *hf) fetchJSON(ctx context.Context, c call, v any) (header http.Header, 
 		case v == nil:
 			return nil
 		}
-		if err := json.Unmarshal(data, v); err != nil {
-			return hostile(c.what, "the answer is not the JSON it should be: "+h.clean(err.Error()))
-		}
-		return nil
+		return h.decode(c.what, data, v)
 	})
 	return header, err
+}
+
+// decode reads an answer's JSON.
+func (h *hf) decode(what string, data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return hostile(what, "the answer is not the JSON it should be: "+h.clean(err.Error()))
+	}
+	return nil
 }
 
 // jsonCall makes a call whose body is v as JSON, or one without a body.

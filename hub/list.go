@@ -2,6 +2,8 @@ package hub
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -13,6 +15,8 @@ import (
 const (
 	maxItems = 1_000_000
 	maxPages = 10_000
+	maxList  = 512 << 20 // bytes of all pages
+	maxSize  = 1 << 50   // bytes of a file; what is more is no size
 )
 
 var nextLink = regexp.MustCompile(`<([^<>]*)>\s*;[^,]*\brel="?next\b`)
@@ -22,10 +26,17 @@ var nextLink = regexp.MustCompile(`<([^<>]*)>\s*;[^,]*\brel="?next\b`)
 func pages[T any](ctx context.Context, h *hf, what, target string, limit int, id func(T) string) ([]T, error) {
 	var all []T
 	seen := map[string]bool{}
-	for page := 0; ; page++ {
-		var items []T
-		header, err := h.request(ctx, what, "GET", target, nil, &items)
+	for page, length := 0, 0; ; page++ {
+		var body json.RawMessage
+		header, err := h.request(ctx, what, "GET", target, nil, &body)
 		if err != nil {
+			return nil, err
+		}
+		if length += len(body); length > h.list {
+			return nil, hostile(what, fmt.Sprintf("the list is longer than %d MB", h.list>>20))
+		}
+		var items []T
+		if err := h.decode(what, body, &items); err != nil {
 			return nil, err
 		}
 		for _, item := range items {
@@ -80,7 +91,7 @@ func (i treeItem) entry(what string) (Entry, error) {
 	if !names.SHA1(e.OID) && (e.OID != "" || (!e.Dir && e.SHA256 == "")) {
 		return e, hostile(what, "the hash of "+i.Path+" is none")
 	}
-	if e.Size < 0 {
+	if e.Size < 0 || e.Size > maxSize {
 		return e, hostile(what, "the size of "+i.Path+" is none")
 	}
 	return e, nil
