@@ -139,7 +139,8 @@ func (a Address) String() string {
 }
 
 // CheckName refuses names of files in a repository that could mean something outside it, here or on another system:
-// absolute, with "..", ".", empty parts, a drive, a backslash or control characters. The error matches ErrAddress.
+// absolute, with "..", ".", empty parts, a drive, a backslash, control characters or a part ".git". The error matches
+// ErrAddress.
 func CheckName(name string) error {
 	if err := names.File(name); err != nil {
 		return fmt.Errorf("%w: %w", ErrAddress, err)

@@ -73,7 +73,7 @@ const someHash = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 func TestHostileNamesInTrees(t *testing.T) {
 	for _, name := range []string{
 		"../evil", "a/../../evil", "/etc/evil", "..", ".", "", "a//b", `..\evil`, `C:\evil`, "C:/evil", "a\x00b", "a\nb", "a/./b", "a/", strings.Repeat("x", 300),
-		"../../blobs/" + someHash, "../../../refs/main",
+		"../../blobs/" + someHash, "../../../refs/main", ".git/config", "a/.GIT/hooks/pre-commit", "a\u009b31mb", "a\x7fb",
 	} {
 		f := newFakeHub(t, map[string][]byte{name: nil})
 		f.listed = listing(name, someHash, 0)

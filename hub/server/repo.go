@@ -5,7 +5,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-
 	"slices"
 	"strconv"
 	"strings"
@@ -316,11 +315,6 @@ func (p *repo) lastChanges(c *commit, entries []entry) map[string]*commit {
 func checkPath(path string) error {
 	if err := names.File(path); err != nil {
 		return badRequest("%v", err)
-	}
-	for part := range strings.SplitSeq(path, "/") {
-		if strings.EqualFold(part, ".git") {
-			return badRequest("%q is no safe file name", path)
-		}
 	}
 	return nil
 }

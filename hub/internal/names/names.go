@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -16,12 +17,13 @@ var (
 )
 
 // File refuses names of files in a repository that could mean something outside it, here or on another system: absolute,
-// with "..", ".", empty parts, a drive, a backslash or control characters.
+// with "..", ".", empty parts, a drive, a backslash or control characters. Nor is anything called .git, in which git would
+// find commands to run.
 func File(name string) error {
-	bad := name == "" || len(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' })
+	bad := name == "" || len(name) > 1024 || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == '\\' })
 	bad = bad || (len(name) > 1 && name[1] == ':')
 	for part := range strings.SplitSeq(name, "/") {
-		bad = bad || part == "" || part == "." || part == ".." || len(part) > 255
+		bad = bad || part == "" || part == "." || part == ".." || len(part) > 255 || strings.EqualFold(part, ".git")
 	}
 	if bad {
 		return fmt.Errorf("%q is no safe file name", name)
