@@ -239,7 +239,7 @@ func (h *hf) check(c call, a *answer) (*answer, error) {
 }
 
 // retry runs attempt until it succeeds, fails for good, or has failed maxTries times; an attempt that got further sets
-// the count of failures back to zero.
+// the count of failures back to zero. What it gives up is not tried again by a retry around it.
 func (h *hf) retry(ctx context.Context, attempt func(failures *int) error) error {
 	for failures := 0; ; {
 		err := attempt(&failures)
@@ -248,6 +248,7 @@ func (h *hf) retry(ctx context.Context, attempt func(failures *int) error) error
 			return err
 		}
 		if failures++; failures >= maxTries || e.wait > maxWait {
+			e.transient = false
 			return err
 		}
 		wait := e.wait

@@ -335,10 +335,10 @@ func (p *push) pullRequest(ctx context.Context, missing []*upload, deleted []str
 // ignorable keeps only errors that leave a later request no chance.
 func ignorable(err error) error {
 	var e *Error
-	if errors.As(err, &e) && !e.transient && !errors.Is(err, ErrHostile) {
-		return nil
+	if !errors.As(err, &e) || slices.Contains([]error{ErrHostile, ErrUnavailable, ErrRateLimited}, e.Kind) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // holds is the head of a revision that has all of the files and none of the deleted ones, or "".
