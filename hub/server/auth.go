@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -27,7 +28,7 @@ type Token struct {
 	Role   Role
 }
 
-// ParseToken reads NAME:TOKEN:ROLE. The error never shows the secret.
+// ParseToken reads NAME:TOKEN:ROLE. The error never shows the secret, in whichever place it stands.
 func ParseToken(s string) (Token, error) {
 	name, rest, ok := strings.Cut(s, ":")
 	i := strings.LastIndexByte(rest, ':')
@@ -41,11 +42,11 @@ func ParseToken(s string) (Token, error) {
 func (t Token) check() error {
 	switch {
 	case names.Repo(t.Name+"/x") != nil || slices.Contains(reserved, t.Name):
-		return fmt.Errorf("%q can't be the name of a token's owner: use letters, digits, single dots, hyphens and underscores", t.Name)
+		return errors.New("the name of a token's owner consists of letters, digits, single dots, hyphens and underscores, and is none of api, models, datasets and spaces")
+	case t.Role != Read && t.Role != Write && t.Role != Admin:
+		return errors.New("a token has the form NAME:TOKEN:ROLE, where roles are read, write and admin")
 	case t.Secret == "" || strings.ContainsFunc(t.Secret, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return fmt.Errorf("the token of %s has to be printable ASCII without spaces", t.Name)
-	case t.Role != Read && t.Role != Write && t.Role != Admin:
-		return fmt.Errorf("the token of %s has the role %q; roles are read, write and admin", t.Name, t.Role)
 	}
 	return nil
 }

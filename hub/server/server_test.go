@@ -362,7 +362,7 @@ func TestParseToken(t *testing.T) {
 	if got, err := server.ParseToken("alice:hf_a:b:write"); err != nil || got != (server.Token{Name: "alice", Secret: "hf_a:b", Role: server.Write}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, s := range []string{"", "alice", "alice:hf_secret", "alice:hf_secret:owner", ":hf_secret:read", "a/b:hf_secret:read", "api:hf_secret:read", "alice::read", "alice:hf secret:read"} {
+	for _, s := range []string{"", "alice", "alice:hf_secret", "alice:hf_secret:owner", ":hf_secret:read", "a/b:hf_secret:read", "api:hf_secret:read", "alice::read", "alice:hf secret:read", "alice:write:hf_secret", "hf secret:alice:write"} {
 		if _, err := server.ParseToken(s); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", s, err)
 		}
