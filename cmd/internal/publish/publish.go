@@ -83,7 +83,12 @@ func Folder(dir string, opt Options) (*Publication, error) {
 			}
 			return nil
 		}
-		st, err := os.Stat(file) // a hub's cache holds links
+		if d.Type()&fs.ModeSymlink != 0 {
+			if err := checkLink(dir, file); err != nil {
+				return err
+			}
+		}
+		st, err := os.Stat(file)
 		switch {
 		case err != nil:
 			return err
@@ -108,6 +113,40 @@ func Folder(dir string, opt Options) (*Publication, error) {
 	}
 	p.License = l.ID
 	return p, p.checkLicense(l, opt.Repo)
+}
+
+// checkLink refuses a link that would send what isn't in the folder, such as a token whose path somebody else wrote into
+// the folder they gave away. A snapshot in a hub's cache may link to the cache's blobs beside it.
+func checkLink(dir, file string) error {
+	root, errRoot := realPath(dir)
+	target, errTarget := realPath(file)
+	st, err := os.Stat(file)
+	if err := errors.Join(errRoot, errTarget, err); err != nil {
+		return err
+	}
+	if st.IsDir() {
+		return fmt.Errorf("%s is a link to a folder, which push doesn't follow: put the folder itself there, or remove the link", file)
+	}
+	blobs := filepath.Dir(target)
+	if inside(target, root) || filepath.Base(blobs) == "blobs" && inside(root, filepath.Join(blobs, "..", "snapshots")) {
+		return nil
+	}
+	return fmt.Errorf("%s is a link to %s, outside of the folder: put the file itself there, or remove the link", file, target)
+}
+
+// realPath is the absolute path without links.
+func realPath(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(absolute)
+}
+
+// inside tells whether a path lies below a folder.
+func inside(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // checkLicense holds the files that would be sent against the licence.
