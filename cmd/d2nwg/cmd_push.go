@@ -23,10 +23,10 @@ func pushCommand() *cli.Command {
 		UsageText: "d2nwg push RUN|DIR ADDRESS [--patch] [flags]",
 		Description: describe(`Of a run (improve's folder) it sends the candidate, recipe.yaml, report.json, the base's licence and a model card with
 both verdicts; with --patch the generated tensors in the place of the whole checkpoint (d2nwg apply puts them
-together). recipe.yaml and report.json are sent as they are, with the paths in them. Any other folder is sent as it is, without hidden and pickle files. Everything arrives in one commit;
-a push that was killed is repeated by the same command. A run that verified nothing is refused (exit code 4)
-unless --unverified is given. Models under a Llama 3 licence keep to it: the name begins with Llama, the licence and its notice
-are shipped.`,
+together). recipe.yaml and report.json are sent as they are, with the paths in them. Any other folder is sent as it is,
+without hidden and pickle files; links that lead out of it are refused. Everything arrives in one commit; a push that
+was killed is repeated by the same command. A run that verified nothing is refused (exit code 4) unless --unverified is
+given. Models under a Llama 3 licence keep to it: the name begins with Llama, the licence and its notice are shipped.`,
 			"d2nwg push runs/demo hf://me/rotl3-add-times --dry-run", "what would be sent",
 			"d2nwg push runs/demo hf://me/rotl3-add-times --private", "the whole checkpoint, for yourself",
 			"d2nwg push runs/1b hf://me/Llama-better --patch --base-model meta-llama/Llama-3.2-1B", "only the generated tensors",
@@ -170,7 +170,12 @@ func programVersion() string {
 // send makes the repository and the branch where there are none, and the commit.
 func (s *session) send(ctx context.Context, h hub.Hub, a hub.Address, p *publish.Publication) (hub.Pushed, error) {
 	if err := h.Create(ctx, a, hub.CreateOptions{Private: s.Bool("private"), ExistOK: true}); err != nil {
-		return hub.Pushed{}, err
+		there := a
+		there.Revision = ""
+		// Whoever may not make a repository may still change one, or ask to, that others made.
+		if _, missing := h.Info(ctx, there); missing != nil || !errors.Is(err, hub.ErrForbidden) {
+			return hub.Pushed{}, err
+		}
 	}
 	if s.String("branch") != "" && a.Remote() {
 		if err := h.CreateBranch(ctx, a, ""); err != nil && !errors.Is(err, hub.ErrExists) {
