@@ -203,12 +203,9 @@ func (p *patch) onlyApplied(dir string) error {
 // base's bytes.
 func readPatch(base *Checkpoint, dir string) (*variantFile, error) {
 	path := filepath.Join(dir, variantName)
-	p, err := readVariantFile(path)
+	p, err := readPatchFile(path)
 	if err != nil {
 		return nil, err
-	}
-	if p.Base == nil || p.Result == nil {
-		return nil, notPatch(path)
 	}
 	if err := p.checkNames(base, path); err != nil {
 		return nil, err

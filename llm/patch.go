@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -42,19 +43,25 @@ type PatchInfo struct {
 
 // ReadPatch reads what the patch in dir says; nothing is held against any base.
 func ReadPatch(dir string) (PatchInfo, error) {
-	path := filepath.Join(dir, variantName)
-	p, err := readVariantFile(path)
+	p, err := readPatchFile(filepath.Join(dir, variantName))
 	if err != nil {
 		return PatchInfo{}, err
-	}
-	if p.Base == nil || p.Result == nil {
-		return PatchInfo{}, notPatch(path)
 	}
 	return PatchInfo{p.Description, p.Base.Address, p.Base.Files, p.Result.Files, slices.Sorted(maps.Keys(p.Tensors))}, nil
 }
 
-func notPatch(path string) error {
-	return badf("%s is a saved variant but no patch: it doesn't say which files it makes of which", path)
+// readPatchFile reads a variant.json that has to be a patch's.
+func readPatchFile(path string) (*variantFile, error) {
+	p, err := readVariantFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s is not a patch, as d2nwg push --patch publishes them: %w", filepath.Dir(path), err)
+	case err != nil:
+		return nil, err
+	case p.Base == nil || p.Result == nil:
+		return nil, badf("%s is a saved variant but no patch: it doesn't say which files it makes of which", path)
+	}
+	return p, nil
 }
 
 // SavePatch stores how result differs from base, as a saved variant that LoadVariant

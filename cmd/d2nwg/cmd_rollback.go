@@ -41,12 +41,12 @@ func runRollback(_ context.Context, s *session) error {
 		return usagef("%s is no folder here: roll back what d2nwg apply wrote", args[0])
 	}
 	dir, out := a.Repo, s.String("out")
-	info, err := llm.ReadPatch(filepath.Join(dir, llm.RollbackDir))
-	if err != nil {
-		return err
-	}
+	info, unread := llm.ReadPatch(filepath.Join(dir, llm.RollbackDir)) // afterwards it may be gone
 	if err := llm.Rollback(dir, out, llm.ApplyOptions{Force: s.Bool("force"), Progress: s.UI.Progress()}); err != nil {
 		return err
+	}
+	if unread != nil {
+		return unread
 	}
 	return s.reportRebuilt(cmp.Or(out, dir), info)
 }
