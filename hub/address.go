@@ -82,7 +82,7 @@ func parseHF(s string) (Address, error) {
 		}
 	}
 	if a.Path = strings.TrimSuffix(strings.TrimPrefix(rest, "/"), "/"); a.Path != "" {
-		if err := CheckName(a.Path); err != nil {
+		if err := names.File(a.Path); err != nil {
 			return Address{}, badAddress(s, err.Error())
 		}
 	}

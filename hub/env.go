@@ -77,7 +77,7 @@ func LookupToken() (token, source string, err error) {
 // checkToken refuses what can't stand in a header, without repeating it.
 func checkToken(token, source string) error {
 	if len(token) > 4096 || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("%w: what %s holds is no token: it has spaces or unprintable characters", ErrUnauthorized, source)
+		return fmt.Errorf("%w: %s holds no token: there are spaces or unprintable characters in it", ErrUnauthorized, source)
 	}
 	return nil
 }

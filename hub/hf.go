@@ -54,7 +54,7 @@ func newHF(o Options) (*hf, error) {
 			return nil, err
 		}
 	}
-	if err := checkToken(token, "the option Token"); err != nil {
+	if err := checkToken(token, "the given text"); err != nil {
 		return nil, err
 	}
 	h := &hf{
@@ -221,7 +221,7 @@ func (h *hf) Info(ctx context.Context, a Address) (Info, error) {
 		info.Tags = append(info.Tags, h.clean(tag))
 	}
 	for _, s := range answer.Siblings {
-		if err := CheckName(s.RFilename); err != nil {
+		if err := names.File(s.RFilename); err != nil {
 			return Info{}, hostile(what, err.Error())
 		}
 		info.Files = append(info.Files, s.RFilename)

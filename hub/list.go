@@ -77,7 +77,7 @@ type treeItem struct {
 // entry checks an item: its name, its hashes and its size.
 func (i treeItem) entry(what string) (Entry, error) {
 	e := Entry{Path: i.Path, Dir: i.Type == "directory", Size: i.Size, OID: i.OID}
-	if err := CheckName(i.Path); err != nil {
+	if err := names.File(i.Path); err != nil {
 		return e, hostile(what, err.Error())
 	}
 	if !e.Dir && i.Type != "file" {

@@ -40,7 +40,7 @@ func (h *hf) Pull(ctx context.Context, a Address, o PullOptions) (Snapshot, erro
 	}
 	s, err := openStore(h.cache, a, true)
 	if err != nil {
-		return Snapshot{}, err
+		return Snapshot{}, fmt.Errorf("open the cache in %s: %w; HF_HUB_CACHE says where else it may be", h.cache, err)
 	}
 	defer s.close()
 	fetched, err := h.fetchAll(ctx, s, a, info.Commit, chosen)
