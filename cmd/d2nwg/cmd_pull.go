@@ -119,7 +119,7 @@ func copySnapshot(ctx context.Context, snapshot hub.Snapshot, out string, force 
 		source := filepath.Join(snapshot.Dir, local)
 		switch same, err := sameContents(root, local, source); {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return err
+			return fmt.Errorf("%s can't be compared with the one in the repository, choose another --out: %w", filepath.Join(out, local), err)
 		case err == nil && same:
 			continue
 		case err == nil && !force:

@@ -207,6 +207,8 @@ func (p pushed) write(w io.Writer) {
 		fmt.Fprintf(w, "nothing was sent to %s: a dry run\n", p.Address)
 	case p.Unchanged:
 		fmt.Fprintf(w, "%s has all of it already, at %s\n", p.Address, p.Commit)
+	case p.Commit == "": // a folder has no commits
+		fmt.Fprintf(w, "%s: all of it was written\n", p.Address)
 	case p.PullRequest != "":
 		fmt.Fprintf(w, "%s: %s uploaded, pull request %s\n", p.Address, ui.Bytes(p.Uploaded), p.PullRequest)
 	default:
