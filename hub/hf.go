@@ -142,8 +142,12 @@ func (h *hf) WhoAmI(ctx context.Context) (User, error) {
 	if h.token == "" && !h.offline {
 		return User{}, &Error{Kind: ErrUnauthorized, What: "whoami", Message: "there is no token", Remedy: remedies[ErrUnauthorized]}
 	}
-	if _, err := h.request(ctx, "whoami", "GET", h.base.String()+"/api/whoami-v2", nil, &w); err != nil {
+	c := call{what: "whoami", method: "GET", url: h.base.String() + "/api/whoami-v2", missing: ErrRefused}
+	if _, err := h.fetchJSON(ctx, c, &w); err != nil {
 		return User{}, err
+	}
+	if w.Name == "" {
+		return User{}, &Error{Kind: ErrRefused, What: c.what, Message: "the answer names nobody", Remedy: remedies[ErrRefused]}
 	}
 	u := User{Name: h.clean(w.Name), Type: h.clean(w.Type), Token: h.clean(w.Auth.AccessToken.DisplayName), Role: h.clean(w.Auth.AccessToken.Role)}
 	for _, org := range w.Orgs {

@@ -47,3 +47,18 @@ func TestHostileListLength(t *testing.T) {
 		t.Errorf("%d pages of 100 kB were read where 1 MB is the limit: %v", pages, err)
 	}
 }
+
+// What answers everything, or nothing, is no hub, and nobody's token is stored on its word.
+func TestWhoAmIElsewhere(t *testing.T) {
+	f := newFakeHub(t, nil)
+	for _, status := range []int{http.StatusOK, http.StatusNotFound} {
+		f.first = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(status)
+			io.WriteString(w, "{}")
+			return true
+		}
+		if u, err := f.client(t, t.TempDir()).WhoAmI(t.Context()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "HF_ENDPOINT") {
+			t.Errorf("status %d: %+v, %v", status, u, err)
+		}
+	}
+}

@@ -65,6 +65,7 @@ var remedies = map[error]string{
 	ErrConflict:         "pull the newest revision and push again",
 	ErrRateLimited:      "wait some minutes",
 	ErrUnavailable:      "try again later",
+	ErrRefused:          "check HF_ENDPOINT if this is no hub's answer",
 }
 
 // refusal reads why a server said no.
