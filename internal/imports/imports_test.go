@@ -73,7 +73,7 @@ func in(path string, trees ...string) bool {
 var mayImport = map[string][]string{
 	"safetensors": {},
 	"internal":    {"safetensors", "internal"},
-	"llm":         {"safetensors", "internal/progress"},
+	"llm":         {"safetensors", "internal/progress", "internal/jinja"},
 	"llm/train":   {"llm", "safetensors", "internal"},
 	"generator":   {"llm", "safetensors", "internal"},
 	"eval":        {"llm", "safetensors", "internal"},
@@ -90,7 +90,7 @@ var external = []struct {
 	{"github.com/gomlx/", []string{"generator", "llm/train", "internal/compute"}, false},
 	{"github.com/urfave/cli", []string{"cmd"}, false},
 	{"github.com/vbauerster/mpb", []string{"cmd/internal/ui"}, false},
-	{"github.com/nikolalohinski/gonja", []string{"llm/chat"}, false},
+	{"github.com/nikolalohinski/gonja", []string{"internal/jinja"}, false},
 	{"github.com/dlclark/regexp2", []string{"llm/tokenizer"}, false},
 	{"github.com/daulet/tokenizers", []string{"llm/tokenizer"}, false},
 	{"golang.org/x/term", []string{"cmd"}, false},

@@ -1,12 +1,5 @@
 // Package chat renders chat templates as Hugging Face transformers does: a Jinja2 template turns a conversation into
-// the text that a model was trained on. The template engine is gonja; since chat templates count on Python's semantics
-// down to how a list prints, the tags are defined here over expressions with Python's values:
-//
-//	source ─► pieces (lexer) ─► gonja's template over numbered tags ─► text
-//	                │                          │
-//	                └► expressions (parser) ◄──┘ evaluated with Python's rules
-//
-// A template is somebody else's program: it reads no files, and its steps, its text and its nesting are limited.
+// the text that a model was trained on.
 package chat
 
 import (
@@ -14,19 +7,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/nikolalohinski/gonja/v2/exec"
-
+	"d2nwg/internal/jinja"
 	"d2nwg/safetensors"
 )
 
 // Template is a parsed chat template, with the special tokens it may name. It is safe for concurrent use.
 type Template struct {
 	source string
-	main   *exec.Template
-	tools  *exec.Template    // for conversations with tools; nil = main
+	main   *jinja.Template
+	tools  *jinja.Template    // for conversations with tools; nil = main
 	tokens map[string]string // variables such as bos_token
 }
 
@@ -40,19 +31,15 @@ func Parse(source string) (*Template, error) {
 	return &Template{source: source, main: main}, nil
 }
 
-func parse(source string) (t *exec.Template, err error) {
-	defer recovered(&err)
-	if t, err = compile(source); err != nil {
-		return nil, plain(err)
-	}
-	return t, nil
-}
+// ErrLimit is wrapped by the error of a template that runs too long, nests too deeply or builds too much.
+var ErrLimit = jinja.ErrLimit
 
-// recovered turns a panic of the template engine into an error.
-func recovered(err *error) {
-	if r := recover(); r != nil {
-		*err = fmt.Errorf("%w: the template engine failed: %v", safetensors.ErrFormat, r)
-	}
+// RaisedError is what a template says with raise_exception, such as that roles must alternate.
+type RaisedError = jinja.RaisedError
+
+// parse parses a template in the environment that transformers builds.
+func parse(source string) (*jinja.Template, error) {
+	return jinja.Parse(source, jinja.Settings{TrimBlocks: true})
 }
 
 // Source is the template as it was written.
@@ -77,35 +64,35 @@ type Input struct {
 // Render renders a conversation as apply_chat_template does. A template that refuses the conversation gives a
 // *RaisedError; other failures wrap ErrLimit or safetensors.ErrFormat.
 func (t *Template) Render(in Input) (string, error) {
-	vars := newDict()
+	vars := jinja.NewDict()
 	for name, token := range t.tokens {
-		vars.put(name, token)
+		vars.Put(name, token)
 	}
 	for _, part := range []struct {
 		name string
 		json json.RawMessage
 	}{{"messages", in.Messages}, {"tools", in.Tools}, {"documents", in.Documents}} {
-		var v value
+		var v any
 		if part.json != nil {
 			var err error
-			if v, err = decodeJSON(part.json); err != nil {
+			if v, err = jinja.DecodeJSON(part.json); err != nil {
 				return "", fmt.Errorf("chat: %w: %s: %w", safetensors.ErrFormat, part.name, err)
 			}
 		}
-		if _, ok := v.(*list); !ok && (v != nil || part.name == "messages") {
+		if _, ok := v.(*jinja.List); !ok && (v != nil || part.name == "messages") {
 			return "", fmt.Errorf("chat: %w: %s have to be a list", safetensors.ErrFormat, part.name)
 		}
-		vars.put(part.name, v)
+		vars.Put(part.name, v)
 	}
-	vars.put("add_generation_prompt", in.AddGenerationPrompt)
+	vars.Put("add_generation_prompt", in.AddGenerationPrompt)
 	if in.Extra != nil {
 		extra, err := decodeObject(in.Extra)
 		if err != nil {
 			return "", err
 		}
-		vars.merge(extra)
+		vars.Merge(extra)
 	}
-	tools, _ := vars.get("tools")
+	tools, _ := vars.Get("tools")
 	return t.render(vars, tools != nil, in.Now)
 }
 
@@ -116,59 +103,37 @@ func (t *Template) RenderJSON(data json.RawMessage, now time.Time) (string, erro
 	if err != nil {
 		return "", err
 	}
-	vars := newDict()
+	vars := jinja.NewDict()
 	for name, token := range t.tokens {
-		vars.put(name, token)
+		vars.Put(name, token)
 	}
-	vars.merge(given)
-	tools, _ := vars.get("tools")
+	vars.Merge(given)
+	tools, _ := vars.Get("tools")
 	return t.render(vars, tools != nil, now)
 }
 
-func decodeObject(data json.RawMessage) (*dict, error) {
-	v, err := decodeJSON(data)
+func decodeObject(data json.RawMessage) (*jinja.Dict, error) {
+	v, err := jinja.DecodeJSON(data)
 	if err != nil {
 		return nil, fmt.Errorf("chat: %w: variables: %w", safetensors.ErrFormat, err)
 	}
-	d, ok := v.(*dict)
+	d, ok := v.(*jinja.Dict)
 	if !ok {
 		return nil, fmt.Errorf("chat: %w: the variables have to be an object", safetensors.ErrFormat)
 	}
 	return d, nil
 }
 
-func (t *Template) render(vars *dict, tools bool, now time.Time) (string, error) {
+func (t *Template) render(vars *jinja.Dict, tools bool, now time.Time) (string, error) {
 	main := t.main
 	if tools && t.tools != nil {
 		main = t.tools
 	}
-	out := &output{}
-	if err := execute(main, vars, out, &run{now: now}); err != nil {
+	text, err := main.Render(vars, now)
+	if err != nil {
 		return "", fmt.Errorf("chat template: %w", err)
 	}
-	return out.text.String(), nil
-}
-
-func execute(t *exec.Template, vars *dict, out *output, rt *run) (err error) {
-	defer recovered(&err)
-	data := map[string]any{runName: rt}
-	for i, key := range vars.keys {
-		data[variable(key.(string))] = vars.vals[i]
-	}
-	if err := t.Execute(out, exec.NewContext(data)); err != nil {
-		return plain(err)
-	}
-	return nil
-}
-
-// output collects a rendering up to the limit.
-type output struct{ text strings.Builder }
-
-func (o *output) Write(p []byte) (int, error) {
-	if o.text.Len()+len(p) > maxOutput {
-		return 0, limitError("it prints too much text")
-	}
-	return o.text.Write(p)
+	return text, nil
 }
 
 // templates parses the templates that transformers chooses from.

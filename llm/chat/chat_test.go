@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"d2nwg/internal/jinja"
 	"d2nwg/safetensors"
 )
 
@@ -88,7 +89,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 			safetensors.ErrFormat, "tools"},
 		"no default": {map[string]string{"tokenizer_config.json": `{"chat_template": [{"name": "rag", "template": ""}]}`},
 			safetensors.ErrFormat, `"rag"`},
-		"large": {map[string]string{"chat_template.jinja": strings.Repeat("x", maxSource+1)},
+		"large": {map[string]string{"chat_template.jinja": strings.Repeat("x", jinja.MaxSource+1)},
 			safetensors.ErrFormat, "bytes"},
 		"unknown tag": {map[string]string{"chat_template.jinja": "{% nope %}"}, safetensors.ErrFormat, `unknown tag "nope"`},
 	} {

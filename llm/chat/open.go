@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"d2nwg/internal/jinja"
 	"d2nwg/safetensors"
 )
 
@@ -91,7 +92,7 @@ func readSettings(dir, name string) (map[string]json.RawMessage, error) {
 
 // readTemplates adds the templates that are files of their own.
 func readTemplates(dir string, named map[string]string) error {
-	data, err := read(filepath.Join(dir, templateFile), maxSource)
+	data, err := read(filepath.Join(dir, templateFile), jinja.MaxSource)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func readTemplates(dir string, named map[string]string) error {
 		return fmt.Errorf("looking for chat templates: %w", err)
 	}
 	for _, path := range more {
-		data, err := read(path, maxSource)
+		data, err := read(path, jinja.MaxSource)
 		if err != nil {
 			return err
 		}
