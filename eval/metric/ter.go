@@ -38,7 +38,7 @@ func ter(items []Translation) float64 {
 	return 0
 }
 
-func terWords(text string) []string { return strings.FieldsFunc(lower(text), isSpace) }
+func terWords(text string) []string { return strings.FieldsFunc(lower(text), IsSpace) }
 
 func terEdits(answer, reference []string) int {
 	if len(reference) == 0 {

@@ -32,7 +32,7 @@ var (
 )
 
 func bleuTokens(text string) []string {
-	text = strings.TrimRightFunc(text, isSpace)
+	text = strings.TrimRightFunc(text, IsSpace)
 	for _, cut := range [][2]string{{"<skipped>", ""}, {"-\n", ""}, {"\n", " "}} {
 		text = strings.ReplaceAll(text, cut[0], cut[1])
 	}
@@ -43,7 +43,7 @@ func bleuTokens(text string) []string {
 	for _, cut := range bleuCut {
 		text = cut.re.ReplaceAllString(text, cut.to)
 	}
-	return strings.FieldsFunc(text, isSpace)
+	return strings.FieldsFunc(text, IsSpace)
 }
 
 // bleu is sacrebleu's corpus_bleu with its defaults: 13a tokens, exponential smoothing; in percent.
@@ -141,7 +141,7 @@ func chrf(items []Translation) float64 {
 type chrfCounts [chrfOrder][3]int
 
 func charGrams(text string) (grams [chrfOrder]map[string]int) {
-	runes := []rune(strings.Join(strings.FieldsFunc(text, isSpace), ""))
+	runes := []rune(strings.Join(strings.FieldsFunc(text, IsSpace), ""))
 	for n := range grams {
 		grams[n] = map[string]int{}
 		for i := 0; i+n < len(runes); i++ {

@@ -49,10 +49,27 @@ func (m *Model) Score(ctx context.Context, reqs []Request, workers int) ([]Respo
 // ScorePlan answers the requests of a plan, which any model of the same architecture may have made. A variant that
 // agrees with the base in its first layers starts from what the base made of these.
 func (m *Model) ScorePlan(ctx context.Context, p *Plan) ([]Response, error) {
-	run := &scoring{m: m, p: p, out: make([]Response, len(p.reqs))}
+	return m.ScorePlanEach(ctx, p, nil)
+}
+
+// ScorePlanEach is ScorePlan that also hands over each response as soon as it is complete, in no particular order and
+// never concurrently. An error of done ends the work.
+func (m *Model) ScorePlanEach(ctx context.Context, p *Plan, done func(request int, r Response) error) ([]Response, error) {
+	run := &scoring{m: m, p: p, out: make([]Response, len(p.reqs)), done: done}
+	if done != nil {
+		run.left = make([]int, len(p.reqs))
+	}
 	for i, r := range p.reqs {
 		n := len(r.IDs) - r.From
 		run.out[i] = Response{LogProbs: make([]float64, n), Margins: make([]float64, n), Greedy: make([]bool, n)}
+		if done == nil {
+			continue
+		}
+		if run.left[i] = n; n == 0 {
+			if err := done(i, run.out[i]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if m.root != nil && m.first > 0 {
 		var err error
@@ -80,6 +97,10 @@ type scoring struct {
 	inputs *streams // residual streams before layer from; nil where from is 0
 	out    []Response
 	record *recording // nil: score
+
+	mu   sync.Mutex
+	left []int // tokens of each request still to score; nil where done is
+	done func(request int, r Response) error
 }
 
 func (run *scoring) all(ctx context.Context) error {
@@ -234,5 +255,23 @@ func (run *scoring) judge(w *work, hidden []float32, threads int, s *scratch) er
 		o := &run.out[t.request]
 		o.LogProbs[t.index], o.Margins[t.index], o.Greedy[t.index] = j.logProb, j.margin, j.greedy
 	}
-	return err
+	if err != nil || run.done == nil {
+		return err
+	}
+	return run.finished(w)
+}
+
+// finished hands over the responses that the batch completed.
+func (run *scoring) finished(w *work) error {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	for _, t := range w.targets {
+		if run.left[t.request]--; run.left[t.request] > 0 {
+			continue
+		}
+		if err := run.done(t.request, run.out[t.request]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
