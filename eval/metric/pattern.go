@@ -1,6 +1,7 @@
 package metric
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ type Pattern struct {
 	source string
 	re     *regexp2.Regexp
 	groups int
+	names  map[string]int
 }
 
 // Compile reads a pattern as Python's re.compile does.
@@ -42,7 +44,7 @@ func Compile(source string) (*Pattern, error) {
 		return nil, fmt.Errorf("the pattern %q: %w", source, err)
 	}
 	re.MatchTimeout = maxMatching
-	return &Pattern{source, re, t.groups}, nil
+	return &Pattern{source, re, t.groups, t.names}, nil
 }
 
 // Literal is a pattern that matches one of several texts, the first that fits.
@@ -235,4 +237,83 @@ func (t *translator) group() error {
 		t.at++
 	}
 	return nil
+}
+
+// Sub is re.sub(replacement, text, count): what matches is replaced, all of it where count is 0, a replacement's \1,
+// \g<1> and \g<name> being the match's groups.
+func (p *Pattern) Sub(replacement, text string, count int) (string, error) {
+	if count <= 0 {
+		count = -1
+	}
+	var bad error
+	out, err := p.re.ReplaceFunc(text, func(m regexp2.Match) string {
+		s, err := p.expand(replacement, &m)
+		if err != nil {
+			bad = err
+		}
+		return s
+	}, -1, count)
+	if err == nil {
+		err = bad
+	}
+	if err != nil {
+		return "", p.failed(err)
+	}
+	return out, nil
+}
+
+// replacementEscapes are the characters a replacement spells with a backslash.
+var replacementEscapes = map[byte]string{'n': "\n", 't': "\t", 'r': "\r", 'f': "\f", 'v': "\v", 'a': "\a", 'b': "\b",
+	'\\': `\`}
+
+// expand fills a replacement in.
+func (p *Pattern) expand(replacement string, m *regexp2.Match) (string, error) {
+	var out strings.Builder
+	for s := replacement; s != ""; {
+		before, after, found := strings.Cut(s, `\`)
+		out.WriteString(before)
+		if !found {
+			break
+		}
+		if after == "" {
+			return "", errors.New("the replacement ends in a backslash")
+		}
+		if t, ok := replacementEscapes[after[0]]; ok {
+			out.WriteString(t)
+			s = after[1:]
+			continue
+		}
+		number, rest, err := p.reference(after)
+		if err != nil {
+			return "", err
+		}
+		if g := m.GroupByNumber(number); g != nil {
+			out.WriteString(g.String())
+		}
+		s = rest
+	}
+	return out.String(), nil
+}
+
+// reference reads which group s, what follows a backslash, means.
+func (p *Pattern) reference(s string) (number int, rest string, err error) {
+	name := ""
+	if after, ok := strings.CutPrefix(s, "g<"); ok {
+		if name, rest, ok = strings.Cut(after, ">"); !ok {
+			return 0, "", errors.New("a group's name in the replacement has no end")
+		}
+		if n, ok := p.names[name]; ok {
+			return n, rest, nil
+		}
+	} else {
+		digits := 0
+		for digits < min(2, len(s)) && s[digits] >= '0' && s[digits] <= '9' {
+			digits++
+		}
+		name, rest = s[:digits], s[digits:]
+	}
+	if number, err = strconv.Atoi(name); err != nil || number > p.groups {
+		return 0, "", fmt.Errorf("the replacement's \\%.10s is no group", s)
+	}
+	return number, rest, nil
 }

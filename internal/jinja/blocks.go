@@ -115,7 +115,11 @@ func (t *ifTag) Execute(r *exec.Renderer, _ *nodes.ControlStructureBlock) error 
 		if err != nil {
 			return at(t.line, err)
 		}
-		if truth(v) {
+		ok, err := s.rt.truth(v)
+		if err != nil {
+			return at(t.line, err)
+		}
+		if ok {
 			return body(r, t.bodies[i])
 		}
 	}

@@ -43,6 +43,11 @@ func (rt *run) equal(a, b Value, depth int) (bool, error) {
 	if depth > maxDepth {
 		return false, errDeep()
 	}
+	for _, v := range [...]Value{a, b} {
+		if u, ok := v.(*undefined); ok && rt.strict {
+			return false, u.err()
+		}
+	}
 	if s, ok := text(a); ok {
 		t, ok := text(b)
 		return ok && s == t, rt.charge(min(len(s), len(t)))

@@ -86,7 +86,11 @@ func (e *dictExpr) eval(s scope) (Value, error) {
 
 func (e *notExpr) eval(s scope) (Value, error) {
 	v, err := e.x.eval(s)
-	return !truth(v), err
+	if err != nil {
+		return nil, err
+	}
+	ok, err := s.rt.truth(v)
+	return !ok, err
 }
 
 func (e *signExpr) eval(s scope) (Value, error) {
@@ -108,7 +112,10 @@ func (e *signExpr) eval(s scope) (Value, error) {
 
 func (e *logicExpr) eval(s scope) (Value, error) {
 	v, err := e.left.eval(s)
-	if err != nil || truth(v) == e.or {
+	if err != nil {
+		return v, err
+	}
+	if ok, err := s.rt.truth(v); err != nil || ok == e.or {
 		return v, err
 	}
 	return e.right.eval(s)
@@ -175,7 +182,11 @@ func (e *condExpr) eval(s scope) (Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if truth(test) {
+	ok, err := s.rt.truth(test)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
 		return e.then.eval(s)
 	}
 	if e.other == nil {

@@ -31,9 +31,9 @@ func init() { // filters call filters by name
 		"format":     formatFilter,
 	}
 	filters = map[string]filterFunc{
-		"upper":       textFilter(func(s string) Value { return upper(s) }),
-		"lower":       textFilter(func(s string) Value { return lower(s) }),
-		"capitalize":  textFilter(func(s string) Value { return capitalize(s) }),
+		"upper":       textFilter(func(s string) Value { return Upper(s) }),
+		"lower":       textFilter(func(s string) Value { return Lower(s) }),
+		"capitalize":  textFilter(func(s string) Value { return Capitalize(s) }),
 		"title":       textFilter(func(s string) Value { return titleFilter(s) }),
 		"string":      {0, nil, stringFilter},
 		"safe":        textFilter(func(s string) Value { return Markup(s) }),
@@ -69,6 +69,13 @@ func (rt *run) filter(name string, v Value, args arguments) (Value, error) {
 	}
 	if f, ok := freeFilters[name]; ok {
 		return f(rt, v, args)
+	}
+	if f, ok := rt.own[name]; ok {
+		b, err := args.bind(name, f.Required, f.Params...)
+		if err != nil {
+			return nil, err
+		}
+		return f.Call(v, b.vals)
 	}
 	f, ok := filters[name]
 	if !ok {
@@ -107,7 +114,7 @@ func titleFilter(s string) string {
 	word := func(w string) {
 		if w != "" {
 			n := width(w)
-			out.WriteString(upper(w[:n]) + lower(w[n:]))
+			out.WriteString(Upper(w[:n]) + Lower(w[n:]))
 		}
 	}
 	last := 0
@@ -121,7 +128,7 @@ func titleFilter(s string) string {
 }
 
 func stripTags(s string) Value {
-	return html.UnescapeString(strings.Join(strings.FieldsFunc(tags.ReplaceAllString(s, ""), isSpace), " "))
+	return html.UnescapeString(strings.Join(strings.FieldsFunc(tags.ReplaceAllString(s, ""), IsSpace), " "))
 }
 
 func stringFilter(rt *run, v Value, _ bound) (Value, error) {

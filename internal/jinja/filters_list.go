@@ -55,6 +55,9 @@ func lengthFilter(rt *run, v Value, _ bound) (Value, error) {
 			return nil, err
 		}
 	}
+	if u, ok := v.(*undefined); ok && rt.strict {
+		return nil, u.err()
+	}
 	return length(v)
 }
 
@@ -107,7 +110,7 @@ func (rt *run) getter(attribute Value, fallback Value, fold bool) func(Value) (V
 	var path []Value
 	if s, ok := text(attribute); ok {
 		for _, part := range strings.Split(s, ".") {
-			if n, err := strconv.Atoi(part); err == nil && every(part, isDigit) {
+			if n, err := strconv.Atoi(part); err == nil && every(part, IsDigit) {
 				path = append(path, n)
 			} else {
 				path = append(path, part)
@@ -127,7 +130,7 @@ func (rt *run) getter(attribute Value, fallback Value, fold bool) func(Value) (V
 			}
 		}
 		if s, ok := text(v); ok && fold {
-			return lower(s), rt.charge(len(s))
+			return Lower(s), rt.charge(len(s))
 		}
 		return v, nil
 	}

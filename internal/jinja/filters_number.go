@@ -33,7 +33,7 @@ func intFilter(rt *run, v Value, b bound) (Value, error) {
 
 // parseInt is Python's int(s, base).
 func parseInt(s string, base int) (*big.Int, bool) {
-	s = strings.ToLower(strings.TrimFunc(s, isSpace))
+	s = strings.ToLower(strings.TrimFunc(s, IsSpace))
 	sign := ""
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		sign, s = s[:1], s[1:]
@@ -69,7 +69,7 @@ func parseFloat(v Value) (float64, bool) {
 	if !ok {
 		return 0, false
 	}
-	s = strings.TrimFunc(s, isSpace)
+	s = strings.TrimFunc(s, IsSpace)
 	if strings.ContainsAny(s, "xXpP") {
 		return 0, false // Go's hexadecimal floats
 	}

@@ -112,13 +112,13 @@ func (l *lexer) text(s string) {
 // strip applies the whitespace control of the delimiter that follows text.
 func (l *lexer) strip(text string, sign, kind byte) string {
 	if sign == '-' {
-		return strings.TrimRightFunc(text, isSpace)
+		return strings.TrimRightFunc(text, IsSpace)
 	}
 	if sign == '+' || kind == '{' || !l.trimBlocks {
 		return text
 	}
 	start := strings.LastIndexByte(text, '\n') + 1
-	if (start > 0 || l.lineOpen) && strings.TrimLeftFunc(text[start:], isSpace) == "" {
+	if (start > 0 || l.lineOpen) && strings.TrimLeftFunc(text[start:], IsSpace) == "" {
 		return text[:start]
 	}
 	return text
@@ -130,7 +130,7 @@ func (l *lexer) closed(end string, trim bool) bool {
 	switch {
 	case strings.HasPrefix(rest, "-"+end):
 		n := len(end) + 1
-		n += len(rest[n:]) - len(strings.TrimLeftFunc(rest[n:], isSpace))
+		n += len(rest[n:]) - len(strings.TrimLeftFunc(rest[n:], IsSpace))
 		l.shut(n)
 	case trim && strings.HasPrefix(rest, "+"+end):
 		l.shut(len(end) + 1)
@@ -162,17 +162,17 @@ func (l *lexer) comment() error {
 
 // rawBegin returns the length of "raw %}" at the start of s, 0 where there is none.
 func rawBegin(s string) int {
-	word := strings.TrimLeftFunc(s, isSpace)
+	word := strings.TrimLeftFunc(s, IsSpace)
 	after, ok := strings.CutPrefix(word, "raw")
 	if !ok {
 		return 0
 	}
-	after = strings.TrimLeftFunc(after, isSpace)
+	after = strings.TrimLeftFunc(after, IsSpace)
 	if rest, ok := strings.CutPrefix(after, "%}"); ok {
 		return len(s) - len(rest)
 	}
 	if rest, ok := strings.CutPrefix(after, "-%}"); ok {
-		return len(s) - len(strings.TrimLeftFunc(rest, isSpace))
+		return len(s) - len(strings.TrimLeftFunc(rest, IsSpace))
 	}
 	return 0
 }
@@ -191,11 +191,11 @@ func (l *lexer) raw() error {
 			sign = rest[open]
 			open++
 		}
-		word, ok := strings.CutPrefix(strings.TrimLeftFunc(rest[open:], isSpace), "endraw")
+		word, ok := strings.CutPrefix(strings.TrimLeftFunc(rest[open:], IsSpace), "endraw")
 		if !ok {
 			continue
 		}
-		word = strings.TrimLeftFunc(word, isSpace)
+		word = strings.TrimLeftFunc(word, IsSpace)
 		if !strings.HasPrefix(word, "%}") && !strings.HasPrefix(word, "-%}") && !strings.HasPrefix(word, "+%}") {
 			continue
 		}
@@ -262,11 +262,11 @@ func (l *lexer) balance(t token) error {
 	return nil
 }
 
-// isSpace is Python's str.isspace for one character.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
+// IsSpace is Python's str.isspace for one character.
+func IsSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
-// isWord is Python's \w.
-func isWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
+// IsWord is Python's \w.
+func IsWord(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r) }
 
 // syntax is an error of the template's source.
 func syntax(line int, format string, args ...any) error {

@@ -23,6 +23,7 @@ const (
 type run struct {
 	now    time.Time
 	strict bool // undefined values can't be printed, tested or walked over
+	own    map[string]Filter
 	steps  int
 	work   int
 	calls  int

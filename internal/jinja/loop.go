@@ -86,11 +86,15 @@ func (t *forTag) items(r *exec.Renderer, v Value) ([]Value, error) {
 		if err := s.assign(t.to, item); err != nil {
 			return nil, err
 		}
-		ok, err := t.test.eval(s)
+		v, err := t.test.eval(s)
 		if err != nil {
 			return nil, err
 		}
-		if truth(ok) {
+		ok, err := rt.truth(v)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			kept = append(kept, item)
 		}
 	}

@@ -17,6 +17,9 @@ func (rt *run) str(v Value) (string, error) {
 	case Markup:
 		return string(v), nil
 	case *undefined:
+		if rt.strict {
+			return "", v.err()
+		}
 		return "", nil
 	}
 	return rt.repr(v)

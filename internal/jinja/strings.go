@@ -42,28 +42,28 @@ var stringMethods map[string]stringFunc
 
 func init() { // the table refers to methods that refer to it
 	stringMethods = map[string]stringFunc{
-		"upper":      plainMethod(func(s string) Value { return upper(s) }),
-		"lower":      plainMethod(func(s string) Value { return lower(s) }),
+		"upper":      plainMethod(func(s string) Value { return Upper(s) }),
+		"lower":      plainMethod(func(s string) Value { return Lower(s) }),
 		"casefold":   plainMethod(func(s string) Value { return cases.Fold().String(s) }),
 		"title":      plainMethod(func(s string) Value { return title(s) }),
-		"capitalize": plainMethod(func(s string) Value { return capitalize(s) }),
+		"capitalize": plainMethod(func(s string) Value { return Capitalize(s) }),
 		"swapcase":   plainMethod(func(s string) Value { return swapCase(s) }),
 		"isascii":    plainMethod(func(s string) Value { return isASCII(s) }),
 		"isalpha":    plainMethod(func(s string) Value { return every(s, unicode.IsLetter) }),
-		"isdigit":    plainMethod(func(s string) Value { return every(s, isDigit) }),
+		"isdigit":    plainMethod(func(s string) Value { return every(s, IsDigit) }),
 		"isdecimal":  plainMethod(func(s string) Value { return every(s, unicode.IsDigit) }),
 		"isnumeric":  plainMethod(func(s string) Value { return every(s, unicode.IsNumber) }),
-		"isspace":    plainMethod(func(s string) Value { return every(s, isSpace) }),
+		"isspace":    plainMethod(func(s string) Value { return every(s, IsSpace) }),
 		"isalnum": plainMethod(func(s string) Value {
 			return every(s, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) })
 		}),
 		"isprintable": plainMethod(func(s string) Value { return s == "" || every(s, unicode.IsPrint) }),
 		"isidentifier": plainMethod(func(s string) Value {
-			return every(s, isWord) && !unicode.IsNumber([]rune(s)[0])
+			return every(s, IsWord) && !unicode.IsNumber([]rune(s)[0])
 		}),
-		"isupper":    plainMethod(func(s string) Value { return s == upper(s) && s != lower(s) }),
-		"islower":    plainMethod(func(s string) Value { return s == lower(s) && s != upper(s) }),
-		"istitle":    plainMethod(func(s string) Value { return s == title(s) && lower(s) != upper(s) }),
+		"isupper":    plainMethod(func(s string) Value { return s == Upper(s) && s != Lower(s) }),
+		"islower":    plainMethod(func(s string) Value { return s == Lower(s) && s != Upper(s) }),
+		"istitle":    plainMethod(func(s string) Value { return s == title(s) && Lower(s) != Upper(s) }),
 		"splitlines": {0, []string{"keepends"}, splitLinesMethod},
 		"strip":      {0, []string{"chars"}, stripMethod(true, true)},
 		"lstrip":     {0, []string{"chars"}, stripMethod(true, false)},
@@ -101,21 +101,21 @@ func every(s string, is func(rune) bool) bool {
 	return s != "" && strings.IndexFunc(s, func(r rune) bool { return !is(r) }) < 0
 }
 
-// isDigit is Python's isdigit for one character: decimals and what stands for them in super- and subscripts.
-func isDigit(r rune) bool {
+// IsDigit is Python's isdigit for one character: decimals and what stands for them in super- and subscripts.
+func IsDigit(r rune) bool {
 	return unicode.IsDigit(r) || r == '²' || r == '³' || r == '¹' || r == '⁰' || r >= '⁴' && r <= '⁹' ||
 		r >= '₀' && r <= '₉' || r >= '①' && r <= '⑨'
 }
 
 // The full case mappings, as Python has them: "ß" becomes "SS".
-func upper(s string) string {
+func Upper(s string) string {
 	if isASCII(s) {
 		return strings.ToUpper(s)
 	}
 	return cases.Upper(language.Und).String(s)
 }
 
-func lower(s string) string {
+func Lower(s string) string {
 	if isASCII(s) {
 		return strings.ToLower(s)
 	}
@@ -127,26 +127,26 @@ func titleRune(r rune) string {
 	if t := unicode.ToTitle(r); t != r {
 		return string(t)
 	}
-	u := []rune(upper(string(r)))
+	u := []rune(Upper(string(r)))
 	if len(u) > 1 { // ß → Ss
-		return string(u[0]) + lower(string(u[1:]))
+		return string(u[0]) + Lower(string(u[1:]))
 	}
 	return string(r)
 }
 
-func capitalize(s string) string {
+func Capitalize(s string) string {
 	if s == "" {
 		return ""
 	}
 	r, n := utf8.DecodeRuneInString(s)
-	return titleRune(r) + lower(s[n:])
+	return titleRune(r) + Lower(s[n:])
 }
 
 // title is str.title: a letter after anything but a letter is a capital.
 func title(s string) string {
 	var out strings.Builder
 	inside := false
-	low := []rune(lower(s))
+	low := []rune(Lower(s))
 	plain := []rune(s)
 	for i, r := range plain {
 		switch {
@@ -155,7 +155,7 @@ func title(s string) string {
 		case len(low) == len(plain):
 			out.WriteRune(low[i])
 		default:
-			out.WriteString(lower(string(r)))
+			out.WriteString(Lower(string(r)))
 		}
 		inside = unicode.IsUpper(r) || unicode.IsLower(r) || unicode.IsTitle(r)
 	}
@@ -166,9 +166,9 @@ func swapCase(s string) string {
 	var out strings.Builder
 	for _, r := range s {
 		if unicode.IsUpper(r) {
-			out.WriteString(lower(string(r)))
+			out.WriteString(Lower(string(r)))
 		} else {
-			out.WriteString(upper(string(r)))
+			out.WriteString(Upper(string(r)))
 		}
 	}
 	return out.String()

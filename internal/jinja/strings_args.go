@@ -6,7 +6,7 @@ import (
 )
 
 func strip(s string, chars Value, left, right bool) (string, error) {
-	cut := isSpace
+	cut := IsSpace
 	if chars != nil {
 		set, ok := text(chars)
 		if !ok {

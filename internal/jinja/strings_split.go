@@ -61,8 +61,8 @@ func splitRight(s, sep string, most int) []string {
 func splitSpace(s string, most int, right bool) []string {
 	var parts []string
 	if right && most >= 0 {
-		for s = strings.TrimRightFunc(s, isSpace); s != ""; s = strings.TrimRightFunc(s, isSpace) {
-			i := strings.LastIndexFunc(s, isSpace)
+		for s = strings.TrimRightFunc(s, IsSpace); s != ""; s = strings.TrimRightFunc(s, IsSpace) {
+			i := strings.LastIndexFunc(s, IsSpace)
 			if most == 0 || i < 0 {
 				parts = append(parts, s)
 				break
@@ -76,8 +76,8 @@ func splitSpace(s string, most int, right bool) []string {
 		}
 		return parts
 	}
-	for s = strings.TrimLeftFunc(s, isSpace); s != ""; s = strings.TrimLeftFunc(s, isSpace) {
-		i := strings.IndexFunc(s, isSpace)
+	for s = strings.TrimLeftFunc(s, IsSpace); s != ""; s = strings.TrimLeftFunc(s, IsSpace) {
+		i := strings.IndexFunc(s, IsSpace)
 		if most == 0 || i < 0 {
 			return append(parts, s)
 		}

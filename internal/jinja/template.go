@@ -21,9 +21,17 @@ import (
 
 // Settings are what environments of Jinja2 differ in. The zero value is Jinja2's own default.
 type Settings struct {
-	TrimBlocks  bool // trim_blocks and lstrip_blocks: a tag takes its line's indentation and end along
-	KeepNewline bool // keep_trailing_newline
-	Strict      bool // StrictUndefined: what isn't there can't be printed, tested or walked over
+	TrimBlocks  bool              // trim_blocks and lstrip_blocks: a tag takes its line's indentation and end along
+	KeepNewline bool              // keep_trailing_newline
+	Filters     map[string]Filter // besides Jinja2's own
+	Strict      bool              // StrictUndefined: what isn't there can't be printed, tested or walked over
+}
+
+// Filter is a filter that an environment adds.
+type Filter struct {
+	Required int                                        // how many of Params have to be given
+	Params   []string                                   // names of the arguments after the value
+	Call     func(v Value, args []Value) (Value, error) // args in the order of Params, nil where one isn't given
 }
 
 // Template is a parsed template. It is safe for concurrent use.
@@ -52,9 +60,13 @@ func recovered(err *error) {
 
 // Render renders the template with the variables of a dict whose keys are strings; now is what strftime_now tells. A
 // template that calls raise_exception gives a *RaisedError; other failures wrap ErrLimit or safetensors.ErrFormat.
-func (t *Template) Render(vars *Dict, now time.Time) (text string, err error) {
+func (t *Template) Render(vars *Dict, now time.Time) (string, error) {
+	return t.render(vars, &run{now: now, strict: t.settings.Strict, own: t.settings.Filters})
+}
+
+func (t *Template) render(vars *Dict, rt *run) (text string, err error) {
 	defer recovered(&err)
-	data := map[string]any{runName: &run{now: now, strict: t.settings.Strict}}
+	data := map[string]any{runName: rt}
 	for i, key := range vars.keys {
 		name, ok := key.(string)
 		if !ok {

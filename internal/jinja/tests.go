@@ -80,7 +80,7 @@ func (rt *run) testValue(name string, v Value, args arguments) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		low, up := lower(s), upper(s)
+		low, up := Lower(s), Upper(s)
 		return low != up && (name == "lower" && s == low || name == "upper" && s == up), nil
 	case "filter", "test":
 		other, ok := text(v)

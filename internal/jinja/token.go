@@ -48,7 +48,7 @@ var (
 func scan(src string, pos, line int) (token, int, error) {
 	rest := src[pos:]
 	r, n := utf8.DecodeRuneInString(rest)
-	if isSpace(r) {
+	if IsSpace(r) {
 		return token{kind: spaceToken}, n, nil
 	}
 	if r >= '0' && r <= '9' {
@@ -57,8 +57,8 @@ func scan(src string, pos, line int) (token, int, error) {
 			return t, len(t.text), nil
 		}
 	}
-	if isWord(r) {
-		end := strings.IndexFunc(rest, func(r rune) bool { return !isWord(r) })
+	if IsWord(r) {
+		end := strings.IndexFunc(rest, func(r rune) bool { return !IsWord(r) })
 		if end < 0 {
 			end = len(rest)
 		}

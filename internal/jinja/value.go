@@ -164,6 +164,9 @@ func (rt *run) hash(v Value) (any, error) {
 	case *big.Int:
 		return bigHash(v.String()), nil
 	case *undefined:
+		if rt.strict {
+			return nil, v.err()
+		}
 		return undefinedHash{}, nil
 	case Tuple:
 		var parts strings.Builder
@@ -219,6 +222,14 @@ func truth(v Value) bool {
 		return len(v.items) > 0
 	}
 	return true
+}
+
+// truth is bool(v) in the settings of the rendering.
+func (rt *run) truth(v Value) (bool, error) {
+	if u, ok := v.(*undefined); ok && rt.strict {
+		return false, u.err()
+	}
+	return truth(v), nil
 }
 
 func typeName(v Value) string {
@@ -328,6 +339,9 @@ func (rt *run) iterate(v Value) ([]Value, error) {
 	case *Dict:
 		return v.keys, nil
 	case *undefined:
+		if rt.strict {
+			return nil, v.err()
+		}
 		return nil, nil
 	case *loop:
 		return nil, typeError("iterating over the loop itself isn't supported")
