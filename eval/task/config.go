@@ -1,6 +1,7 @@
 package task
 
 import (
+	"path/filepath"
 	"slices"
 
 	"d2nwg/internal/jinja"
@@ -63,6 +64,7 @@ type FewshotConfig struct {
 // Metric is an entry of metric_list.
 type Metric struct {
 	Name                string
+	Function            Function // zero = Name is a metric of the harness
 	Aggregation         string   // "" = the metric's default
 	AggregationFunction Function // zero = none
 	HigherIsBetter      *bool    // nil = the metric's default
@@ -78,16 +80,25 @@ type FilterPipeline struct {
 // Filter is a step of a pipeline.
 type Filter struct {
 	Function string
-	Args     Doc // further keys, such as regex_pattern; never nil
+	Helper   Function // zero = Function is a filter of the harness
+	Args     Doc      // further keys, such as regex_pattern; never nil
 }
 
-// Group is a group file: names of tasks, tags and groups under one name.
+// Group is a group file: tasks, tags and groups under one name.
 type Group struct {
 	Name, Alias string
-	Members     []string    // of tasks, tags and groups, in order
+	Members     []Member    // in order
 	Aggregate   []Aggregate // aggregate_metric_list
+	Overrides   Doc         // keys that its tasks take over; never nil
 	Metadata    Doc         // nil = none
 	Source      string
+}
+
+// Member is an entry of a group.
+type Member struct {
+	Name      string // of a task, tag or group
+	Overrides Doc    // keys that it takes over; never nil
+	Inline    *Group // a group defined in place, where no other has its name
 }
 
 // Aggregate is an entry of a group's aggregate_metric_list.
@@ -108,3 +119,6 @@ func args(entry Doc, but ...string) Doc {
 	}
 	return rest
 }
+
+// folder is where the task file lies.
+func (c *Config) folder() string { return filepath.Dir(c.Source) }

@@ -51,3 +51,12 @@ func Int(v Value) (n int, ok bool) {
 	}
 	return int(big.Int64()), true
 }
+
+// SetItem is d[key] = v. It fails where the key can't be one, as a list.
+func (d *Dict) SetItem(key, v Value) error {
+	hash, err := (&run{}).hash(key)
+	if err == nil {
+		d.set(hash, key, v)
+	}
+	return err
+}
