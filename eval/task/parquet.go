@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"d2nwg/internal/jinja"
 )
@@ -117,9 +118,9 @@ func (p *parquetRow) field(node parquet.Node, definition, repetition int) (Value
 
 // isList tells whether a group is the wrapper that parquet puts around a list.
 func isList(node parquet.Node) bool {
-	logical := node.Type().LogicalType()
 	fields := node.Fields()
-	return logical != nil && logical.List != nil && len(fields) == 1 && fields[0].Repeated()
+	_, ok := logicalType[*format.ListType](node)
+	return ok && len(fields) == 1 && fields[0].Repeated()
 }
 
 // repeated cuts the columns of a node where its items begin, and reads each item.
@@ -161,21 +162,30 @@ func (p *parquetRow) one(node parquet.Node, definition, repetition int) (Value, 
 	return parquetValue(node, values[0])
 }
 
+// logicalType returns a node's logical type if it is a T.
+func logicalType[T any](node parquet.Node) (t T, ok bool) {
+	if logical := node.Type().LogicalType(); logical != nil {
+		t, ok = logical.Value.(T)
+	}
+	return t, ok
+}
+
 func parquetValue(node parquet.Node, v parquet.Value) (Value, error) {
-	logical := node.Type().LogicalType()
+	integer, isInteger := logicalType[*format.IntType](node)
+	unsigned := isInteger && !integer.IsSigned
 	switch v.Kind() {
 	case parquet.Boolean:
 		return v.Boolean(), nil
 	case parquet.Int32:
-		if logical != nil && logical.Integer != nil && !logical.Integer.IsSigned {
+		if unsigned {
 			return int(v.Uint32()), nil
 		}
-		if logical != nil && logical.Date != nil {
+		if _, isDate := logicalType[*format.DateType](node); isDate {
 			return time.Unix(int64(v.Int32())*86400, 0).UTC().Format("2006-01-02"), nil
 		}
 		return int(v.Int32()), nil
 	case parquet.Int64:
-		if logical != nil && logical.Integer != nil && !logical.Integer.IsSigned && v.Uint64() > math.MaxInt64 {
+		if unsigned && v.Uint64() > math.MaxInt64 {
 			return nil, fmt.Errorf("the number %d is beyond what is read", v.Uint64())
 		}
 		return int(v.Int64()), nil

@@ -1,0 +1,497 @@
+package task
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"d2nwg/eval/python"
+	"d2nwg/internal/jinja"
+)
+
+func shared(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("D2NWG_SHARED")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "golden", "eval")); err != nil {
+		t.Skipf("no shared test data in %s; set D2NWG_SHARED to run this test", dir)
+	}
+	return dir
+}
+
+// goldenRow is a line of a golden file that holds a request.
+type goldenRow struct {
+	Task           string          `json:"task"`
+	Variant        string          `json:"variant"`
+	DocID          int             `json:"doc_id"`
+	NumFewshot     int             `json:"num_fewshot"`
+	FewshotSeed    int             `json:"fewshot_seed"`
+	FewshotIndices []int           `json:"fewshot_indices"`
+	RequestType    OutputType      `json:"request_type"`
+	Context        *string         `json:"context"`
+	Contexts       []string        `json:"contexts"`
+	Continuations  []string        `json:"continuations"`
+	GenKwargs      json.RawMessage `json:"gen_kwargs"`
+	Target         json.RawMessage `json:"target"`
+	Doc            json.RawMessage `json:"doc"`
+	DocHash        string          `json:"doc_hash"`
+	PromptHash     string          `json:"prompt_hash"`
+	TargetHash     string          `json:"target_hash"`
+	ChatCalls      []struct {
+		Messages []struct{ Role, Content string } `json:"messages"`
+		Add      bool                             `json:"add_generation_prompt"`
+	} `json:"chat_calls"`
+}
+
+// goldenLines reads the objects of a golden file, gzipped or not.
+func goldenLines(t testing.TB, path string) [][]byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(path, ".gz") {
+		if data, err = unpack(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return slices.DeleteFunc(bytes.Split(data, []byte("\n")), func(line []byte) bool { return len(line) == 0 })
+}
+
+// rowsOf reads the requests of a golden file; nil where it holds none.
+func rowsOf(t *testing.T, path string) []goldenRow {
+	t.Helper()
+	var rows []goldenRow
+	for _, line := range goldenLines(t, path) {
+		var row goldenRow
+		if err := json.Unmarshal(line, &row); err != nil || row.RequestType == "" || row.DocHash == "" {
+			return nil
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// world is the data that the goldens were made with.
+type world struct {
+	folder string
+	reg    *Registry
+	rows   map[string][]goldenRow // of all files, by task
+	cached map[string][]Doc
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	folders := []string{filepath.Join(shared(t), "harness")}
+	if more := os.Getenv("D2NWG_HARNESS"); more != "" { // a whole checkout, for the tasks whose files aren't shared
+		folders = []string{more}
+	}
+	reg, err := Index(folders...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{folder: filepath.Join(shared(t), "golden", "eval"), reg: reg, rows: map[string][]goldenRow{}, cached: map[string][]Doc{}}
+}
+
+func (w *world) file(t testing.TB, name string) []Doc {
+	t.Helper()
+	if docs, ok := w.cached[name]; ok {
+		return docs
+	}
+	docs, err := readLines("", bytes.Join(goldenLines(t, filepath.Join(w.folder, "data", name+".jsonl.gz")), []byte("\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cached[name] = docs
+	return docs
+}
+
+// where keeps the rows with a value in a column, which is dropped if it begins with "_".
+func where(docs []Doc, column, want string) []Doc {
+	var kept []Doc
+	for _, doc := range docs {
+		if v, _ := doc.Get(column); v == want {
+			if strings.HasPrefix(column, "_") {
+				doc = args(doc, column)
+			}
+			kept = append(kept, doc)
+		}
+	}
+	return kept
+}
+
+// hellaswagRow and winograndeRow are the formulae of the pools that golden/eval describes.
+func hellaswagRow(i int) Doc {
+	d := jinja.NewDict()
+	second := "He then"
+	if i%3 == 0 {
+		second = ""
+	}
+	first := fmt.Sprintf("Person number %d walks to place %d.", i, i*7%1000)
+	endings := make([]string, 4)
+	for k := range endings {
+		endings[k] = fmt.Sprintf("opens door %d [step] and  leaves.", i+k)
+	}
+	d.Put("ind", i)
+	d.Put("activity_label", fmt.Sprintf("Activity %d", i%97))
+	d.Put("ctx_a", first)
+	d.Put("ctx_b", second)
+	d.Put("ctx", first+" "+second)
+	d.Put("endings", listOf(endings))
+	d.Put("source_id", fmt.Sprintf("syn~%d", i))
+	d.Put("split", "train")
+	d.Put("split_type", "indomain")
+	d.Put("label", strconv.Itoa(i%4))
+	return d
+}
+
+func winograndeRow(i int) Doc {
+	d := jinja.NewDict()
+	d.Put("sentence", fmt.Sprintf("Trophy %d does not fit in suitcase %d because the _ is too number %d.", i, i, i))
+	d.Put("option1", fmt.Sprintf("trophy %d", i))
+	d.Put("option2", fmt.Sprintf("suitcase %d", i))
+	d.Put("answer", strconv.Itoa(1+i%2))
+	return d
+}
+
+func formula(n int, row func(int) Doc) []Doc {
+	docs := make([]Doc, n)
+	for i := range docs {
+		docs[i] = row(i)
+	}
+	return docs
+}
+
+// data is what a task of the goldens reads.
+func (w *world) data(t testing.TB, c *Config) *Dataset {
+	t.Helper()
+	splits := map[string][]Doc{}
+	switch c.DatasetPath {
+	case "allenai/ai2_arc":
+		splits["train"], splits["test"] = w.file(t, "arc_challenge.train"), w.file(t, "arc_challenge.test")
+	case "Rowan/hellaswag":
+		splits["train"], splits["validation"] = formula(39905, hellaswagRow), w.file(t, "hellaswag.validation48")
+	case "allenai/winogrande":
+		splits["train"], splits["validation"] = formula(40398, winograndeRow), w.file(t, "winogrande.validation48")
+	case "openai/gsm8k":
+		splits["train"], splits["test"] = w.file(t, "gsm8k.train"), w.file(t, "gsm8k.test")
+	case "cais/mmlu":
+		splits["dev"] = where(w.file(t, "mmlu.dev"), "subject", c.DatasetName)
+		splits["test"] = where(w.file(t, "mmlu.test4"), "subject", c.DatasetName)
+	case "TIGER-Lab/MMLU-Pro":
+		splits["test"], splits["validation"] = w.file(t, "mmlu_pro.test200"), w.file(t, "mmlu_pro.validation_synthetic")
+	case "Idavidrein/gpqa":
+		splits["train"] = where(w.file(t, "gpqa_hand"), "_cfg", c.DatasetName)
+	case "TAUR-Lab/MuSR":
+		splits[c.TestSplit] = where(w.file(t, "musr_hand"), "_split", c.TestSplit)
+	case "truthfulqa/truthful_qa":
+		splits["validation"] = w.file(t, "truthfulqa_mc.validation")
+	case "wis-k/instruction-following-eval":
+		splits["train"] = w.file(t, "ifeval.train")
+	default: // each golden row holds its document, and the few-shots don't hang on the others
+		splits[c.EvalSplit()] = w.rowDocs(t, c.Task)
+		if c.TrainingSplit != "" && splits[c.TrainingSplit] == nil {
+			splits[c.TrainingSplit] = splits[c.EvalSplit()]
+		}
+	}
+	return &Dataset{Splits: splits}
+}
+
+func (w *world) rowDocs(t testing.TB, task string) []Doc {
+	t.Helper()
+	var docs []Doc
+	for _, row := range w.rows[task] {
+		if row.Doc == nil {
+			continue
+		}
+		v, err := jinja.DecodeJSON(row.Doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(docs) <= row.DocID {
+			docs = append(docs, v.(Doc))
+		}
+		docs[row.DocID] = v.(Doc)
+	}
+	return docs
+}
+
+// sessionOf are tasks that the goldens opened together, by one of them.
+var sessionOf = map[string][]string{"leaderboard_gpqa": {"leaderboard_gpqa_diamond", "leaderboard_gpqa_extended", "leaderboard_gpqa_main"}}
+
+// inline are tasks that were made for the goldens: another one with a gen_prefix.
+var inline = map[string][2]string{"arc_gp": {"arc_challenge", "The best answer is"}, "arc_gpws": {"arc_challenge", "The best answer is "}}
+
+func (w *world) config(task string) (*Config, error) {
+	base, ok := inline[task]
+	if !ok {
+		return w.reg.Task(task)
+	}
+	overrides := jinja.NewDict()
+	overrides.Put("task", task)
+	overrides.Put("gen_prefix", base[1])
+	return w.reg.task(base[0], overrides)
+}
+
+func llama3(messages []Message, generation bool) string {
+	var out strings.Builder
+	out.WriteString("<|begin_of_text|>")
+	for _, m := range messages {
+		out.WriteString("<|start_header_id|>" + m.Role + "<|end_header_id|>\n\n" + jinja.Strip(m.Content) + "<|eot_id|>")
+	}
+	if generation {
+		return out.String() + "<|start_header_id|>assistant<|end_header_id|>\n\n"
+	}
+	return strings.TrimSuffix(out.String(), "<|eot_id|>")
+}
+
+// options are those of a golden variant.
+func (row goldenRow) options() Options {
+	shots := row.NumFewshot
+	if strings.HasPrefix(row.Variant, "num_fewshot-5") {
+		shots = 5
+	}
+	o := Options{NumFewshot: &shots, FewshotSeed: &row.FewshotSeed, FewshotAsMultiturn: strings.Contains(row.Variant, "multiturn")}
+	switch {
+	case strings.HasSuffix(row.Variant, "-sys-nl"):
+		o.SystemInstruction = "You are a helpful assistant.\n"
+	case strings.HasSuffix(row.Variant, "-sys"):
+		o.SystemInstruction = "You are a helpful assistant."
+	}
+	return o
+}
+
+// chatCall is what a chat template was asked.
+type chatCall struct {
+	messages   []Message
+	generation bool
+}
+
+// built builds a task of a golden as a variant says; calls are what the chat template was asked, in order.
+func (w *world) built(t *testing.T, task *Task, row goldenRow) (instances []Instance, calls []chatCall) {
+	t.Helper()
+	o := row.options()
+	if strings.HasPrefix(row.Variant, "chat-") {
+		o.Chat = func(messages []Message, generation bool) (string, error) {
+			calls = append(calls, chatCall{messages, generation})
+			return llama3(messages, generation), nil
+		}
+	}
+	instances, err := task.Build(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return instances, calls
+}
+
+// differs compares an instance with its golden row and says what differs.
+func (row goldenRow) differs(t *testing.T, in Instance, calls []chatCall) string {
+	contexts := row.Contexts
+	if row.Context != nil {
+		contexts = []string{*row.Context}
+	}
+	for i, r := range in.Requests {
+		want := contexts[min(i, len(contexts)-1)]
+		if r.Context != want {
+			return fmt.Sprintf("context %d: %s", i, cmp.Diff(want, r.Context))
+		}
+		if r.Type != row.RequestType || r.Index != i || r.DocID != row.DocID {
+			return fmt.Sprintf("request %+v", r)
+		}
+		if row.Continuations != nil && (i >= len(row.Continuations) || r.Continuation != row.Continuations[i]) {
+			return fmt.Sprintf("continuation %d: %q, want %q", i, r.Continuation, row.Continuations)
+		}
+	}
+	if row.Continuations != nil && len(in.Requests) != len(row.Continuations) || row.RequestType == GenerateUntil && len(in.Requests) != 1 {
+		return fmt.Sprintf("%d requests", len(in.Requests))
+	}
+	if row.GenKwargs != nil {
+		want, err := jinja.DecodeJSON(row.GenKwargs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !jinja.Equal(want, in.Requests[0].GenKwargs) {
+			got, _ := jinja.Repr(in.Requests[0].GenKwargs)
+			return fmt.Sprintf("gen_kwargs %s, want %s", got, row.GenKwargs)
+		}
+	}
+	target, err := jinja.DecodeJSON(row.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case !jinja.Equal(target, in.Target):
+		return fmt.Sprintf("target %v, want %s", in.Target, row.Target)
+	case !slices.Equal(row.FewshotIndices, in.FewshotIndices):
+		return fmt.Sprintf("few-shots %v, want %v", in.FewshotIndices, row.FewshotIndices)
+	case row.DocHash != in.DocHash:
+		doc, _ := jinja.EncodeJSON(in.Doc, 0)
+		return fmt.Sprintf("doc_hash of %.2000s\nwant %.2000s", doc, row.Doc)
+	case row.PromptHash != in.PromptHash || row.TargetHash != in.TargetHash:
+		return "prompt_hash or target_hash"
+	}
+	for i, call := range row.ChatCalls {
+		want := chatCall{generation: call.Add}
+		for _, m := range call.Messages {
+			want.messages = append(want.messages, Message(m))
+		}
+		if diff := cmp.Diff(want, calls[i], cmp.AllowUnexported(chatCall{})); diff != "" {
+			return fmt.Sprintf("chat call %d: %s", i, diff)
+		}
+	}
+	return ""
+}
+
+func TestGoldenRequests(t *testing.T) {
+	w := newWorld(t)
+	files, err := filepath.Glob(filepath.Join(w.folder, "*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	perFile := map[string][]goldenRow{}
+	for _, path := range files {
+		if rows := rowsOf(t, path); rows != nil {
+			perFile[path] = rows
+			for _, row := range rows {
+				w.rows[row.Task] = append(w.rows[row.Task], row)
+			}
+		}
+	}
+	if len(perFile) == 0 {
+		t.Fatal("no golden file holds requests")
+	}
+	for _, path := range sorted(perFile) {
+		t.Run(filepath.Base(path), func(t *testing.T) { w.checkFile(t, strings.TrimSuffix(filepath.Base(path), ".jsonl"), perFile[path]) })
+	}
+}
+
+func (w *world) checkFile(t *testing.T, name string, rows []goldenRow) {
+	together := NewSession(nil)
+	tasks := map[string]*Task{}
+	open := func(s *Session, task string) *Task {
+		c, err := w.config(task)
+		if err != nil {
+			t.Logf("%s isn't among the task files: %v", task, err)
+			return nil
+		}
+		opened, err := s.Open(c, w.data(t, c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return opened
+	}
+	for _, task := range sessionOf[name] {
+		tasks[task] = open(together, task)
+	}
+	type key struct{ task, variant string }
+	type result struct {
+		instances []Instance
+		calls     []chatCall
+	}
+	done := map[key]result{}
+	held, missing := 0, 0
+	for _, row := range rows {
+		if _, ok := tasks[row.Task]; !ok {
+			tasks[row.Task] = open(NewSession(nil), row.Task)
+		}
+		task := tasks[row.Task]
+		if task == nil {
+			missing++
+			continue
+		}
+		k := key{row.Task, row.Variant + strconv.Itoa(row.NumFewshot)}
+		if _, ok := done[k]; !ok {
+			var r result
+			r.instances, r.calls = w.built(t, task, row)
+			done[k] = r
+		}
+		r := done[k]
+		calls := r.calls
+		if n := max(1, task.MultipleInput); len(calls) > 0 {
+			calls = calls[n*row.DocID:][:n]
+		}
+		if row.DocID >= len(r.instances) {
+			t.Errorf("%s %s: no document %d", row.Task, row.Variant, row.DocID)
+			continue
+		}
+		if bad := row.differs(t, r.instances[row.DocID], calls); bad != "" {
+			t.Errorf("%s %s document %d: %s", row.Task, row.Variant, row.DocID, bad)
+			continue
+		}
+		held++
+	}
+	t.Logf("%d of %d held, %d without a task file", held, len(rows), missing)
+}
+
+func TestGoldenJinja(t *testing.T) {
+	lines := goldenLines(t, filepath.Join(shared(t), "golden", "eval", "jinja_cases.jsonl"))
+	var first struct{ Doc json.RawMessage }
+	if err := json.Unmarshal(lines[0], &first); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jinja.DecodeJSON(first.Doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := 0
+	for _, line := range lines[1:] {
+		var c struct {
+			Template, Error string
+			Out             *string
+			Literal         json.RawMessage `json:"literal_eval"`
+		}
+		if err := json.Unmarshal(line, &c); err != nil {
+			t.Fatal(err)
+		}
+		if bad := jinjaCase(doc.(Doc), c.Template, c.Error, c.Out, c.Literal); bad != "" {
+			t.Errorf("%s: %s", c.Template, bad)
+			continue
+		}
+		held++
+	}
+	t.Logf("%d of %d held", held, len(lines)-1)
+}
+
+
+func jinjaCase(doc Doc, template, wantError string, want *string, wantLiteral json.RawMessage) string {
+	task := &Task{Config: &Config{}, templates: map[string]*jinja.Template{}}
+	got, err := task.render(template, doc)
+	if wantError != "" {
+		if err == nil || !strings.Contains(err.Error(), wantError) {
+			return fmt.Sprintf("%q, error %v, want %s", got, err, wantError)
+		}
+		return ""
+	}
+	if err != nil {
+		return err.Error()
+	}
+	if got != *want {
+		return fmt.Sprintf("%q, want %q", got, *want)
+	}
+	if wantLiteral == nil {
+		return ""
+	}
+	v, err := python.Literal(got)
+	if err != nil {
+		return err.Error()
+	}
+	literal, err := jinja.EncodeJSON(v, 0)
+	if err != nil {
+		return err.Error()
+	}
+	var a, b any
+	if json.Unmarshal([]byte(literal), &a) != nil || json.Unmarshal(wantLiteral, &b) != nil || !cmp.Equal(a, b) {
+		return fmt.Sprintf("literal %s, want %s", literal, wantLiteral)
+	}
+	return ""
+}
