@@ -98,11 +98,21 @@ func (r *Random) Random() float64 {
 	return (float64(a)*(1<<26) + float64(b)) / (1 << 53)
 }
 
-// Bits is getrandbits(k) for k from 0 to 64.
-func (r *Random) Bits(k int) uint64 {
-	if k <= 0 {
-		return 0
+// Bits is getrandbits(k): an integer of k random bits.
+func (r *Random) Bits(k int) *big.Int {
+	n := new(big.Int)
+	for at := 0; at < k; at += 32 {
+		word := r.next()
+		if k-at < 32 {
+			word >>= 32 - (k - at)
+		}
+		n.Or(n, new(big.Int).Lsh(big.NewInt(int64(word)), uint(at)))
 	}
+	return n
+}
+
+// bits is Bits for k from 1 to 64.
+func (r *Random) bits(k int) uint64 {
 	if k <= 32 {
 		return uint64(r.next() >> (32 - k))
 	}
@@ -114,7 +124,7 @@ func (r *Random) Bits(k int) uint64 {
 func (r *Random) Below(n int) int {
 	k := bits.Len(uint(n))
 	for {
-		if v := r.Bits(k); v < uint64(n) {
+		if v := r.bits(k); v < uint64(n) {
 			return int(v)
 		}
 	}
@@ -217,8 +227,9 @@ func (r *Random) Gauss(mu, sigma float64) float64 {
 		return mu + float64(z*sigma)
 	}
 	angle := r.Random() * 2 * math.Pi
-	radius := math.Sqrt(-2 * math.Log(1-r.Random()))
-	second := math.Sin(angle) * radius
+	radius := math.Sqrt(-2 * exactLog(1-r.Random()))
+	sin, cos := exactSinCos(angle)
+	second := sin * radius
 	r.gauss = &second
-	return mu + float64(math.Cos(angle)*radius*sigma)
+	return mu + float64(float64(cos*radius)*sigma)
 }

@@ -19,7 +19,8 @@ type Selection struct {
 // Open opens the tasks that names of tasks, groups and tags stand for, in the harness' order, which decides what
 // helpers draw from the shared generator. A task that needs a Python helper is an error that names it (ErrHelper).
 func (r *Registry) Open(s *Session, resolve Resolver, names ...string) (*Selection, error) {
-	o := &opener{r: r, s: s, resolve: resolve, sel: &Selection{Children: map[string][]string{}}}
+	o := &opener{r: r, s: s, sel: &Selection{Children: map[string][]string{}}}
+	o.load = func(c *Config) (*Dataset, error) { return Load(c, resolve) }
 	if len(names) == 0 {
 		return nil, errors.New("no task is named")
 	}
@@ -32,10 +33,10 @@ func (r *Registry) Open(s *Session, resolve Resolver, names ...string) (*Selecti
 }
 
 type opener struct {
-	r       *Registry
-	s       *Session
-	resolve Resolver
-	sel     *Selection
+	r    *Registry
+	s    *Session
+	load func(*Config) (*Dataset, error)
+	sel  *Selection
 }
 
 // member opens a task, group or tag and returns the names it stands for.
@@ -101,7 +102,7 @@ func (o *opener) task(name string, overrides Doc) error {
 			return fmt.Errorf("the task %s is named twice", c.Task)
 		}
 	}
-	data, err := Load(c, o.resolve)
+	data, err := o.load(c)
 	if err != nil {
 		return err
 	}
