@@ -22,11 +22,35 @@ import (
 	"d2nwg/llm/tokenizer"
 )
 
-// Engine computes probabilities; *engine.Model is one.
+// Engine computes probabilities.
 type Engine interface {
 	sample.Model
-	NewPlan(reqs []engine.Request, workers int) (*engine.Plan, error)
-	ScorePlanEach(ctx context.Context, p *engine.Plan, done func(request int, r engine.Response) error) ([]engine.Response, error)
+	// ScoreEach answers requests together and hands over each response as soon as it is complete, never concurrently.
+	ScoreEach(ctx context.Context, reqs []engine.Request, workers int, done func(request int, r engine.Response) error) error
+	// Rows is how many tokens ScoreEach computes for requests.
+	Rows(reqs []engine.Request) (int64, error)
+}
+
+// Model is the project's own engine as an Engine.
+type Model struct{ *engine.Model }
+
+// ScoreEach plans all requests at once, so that each prefix they share is computed once.
+func (m Model) ScoreEach(ctx context.Context, reqs []engine.Request, workers int, done func(int, engine.Response) error) error {
+	plan, err := m.NewPlan(reqs, workers)
+	if err != nil {
+		return err
+	}
+	_, err = m.ScorePlanEach(ctx, plan, done)
+	return err
+}
+
+// Rows is how many tokens the plan computes.
+func (m Model) Rows(reqs []engine.Request) (int64, error) {
+	plan, err := m.NewPlan(reqs, 1)
+	if err != nil {
+		return 0, err
+	}
+	return int64(plan.Rows()), nil
 }
 
 // Options say how texts become tokens.
@@ -206,11 +230,10 @@ func (l *LM) count(all []asked) (Tokens, error) {
 		}
 	}
 	if len(parts) > 0 {
-		plan, err := l.engine.NewPlan(parts, 1)
-		if err != nil {
+		var err error
+		if t.Computed, err = l.engine.Rows(parts); err != nil {
 			return t, err
 		}
-		t.Computed = int64(plan.Rows())
 	}
 	for _, batch := range batches(generated) {
 		t.Computed += batchCost(batch)
@@ -294,10 +317,6 @@ func (s *session) score(ctx context.Context) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	plan, err := s.lm.engine.NewPlan(parts, s.lm.workers)
-	if err != nil {
-		return err
-	}
 	sums := make([]float64, len(parts))
 	greedy := make([]bool, len(parts))
 	first := 0
@@ -306,7 +325,7 @@ func (s *session) score(ctx context.Context) error {
 		starts[i] = first
 		first += len(a.parts)
 	}
-	_, err = s.lm.engine.ScorePlanEach(ctx, plan, func(part int, r engine.Response) error {
+	return s.lm.engine.ScoreEach(ctx, parts, s.lm.workers, func(part int, r engine.Response) error {
 		sums[part], greedy[part] = r.Sum(), r.AllGreedy()
 		i := owner[part]
 		if left[i]--; left[i] > 0 {
@@ -319,7 +338,6 @@ func (s *session) score(ctx context.Context) error {
 		a.Greedy = greedy[starts[i]]
 		return s.keep(s.scored[i].key, a)
 	})
-	return err
 }
 
 // Value is an answer as the filters take it.

@@ -270,3 +270,9 @@ func brier(values []Value) (float64, error) {
 	}
 	return sum / float64(len(values)), nil
 }
+
+// Numbers are values as numbers, where each of them is one.
+func Numbers(values []Value) ([]float64, bool) {
+	x, err := floats(values)
+	return x, err == nil
+}

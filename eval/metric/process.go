@@ -14,7 +14,6 @@ type Rule struct {
 	Metrics        []Metric
 	Helper         string           // name of a process_results function; "" = the usual way
 	HasChoices     bool             // the task has doc_to_choice
-	MultipleInput  bool             // several contexts with one continuation each: the index of the right one is doc_to_text's
 	MultipleTarget bool             // several right answers
 	Str            func(any) string // Python's str of a target that isn't text
 }
@@ -24,8 +23,9 @@ type Case struct {
 	Document Document
 	Answers  []any    // LogLikelihood, float64 (rolling) or what the filters made of text
 	Choices  []string // doc_to_choice
-	Target   any      // doc_to_target: int64, bool, float64, string or []any of these
-	Text     any      // doc_to_text, where MultipleInput
+	// Target is doc_to_target: int64, bool, float64, string or []any of these. With several contexts and one
+	// continuation, as WinoGrande has them, it is the index of the right context.
+	Target any
 }
 
 // Judge is the task's process_results.
@@ -142,12 +142,12 @@ func (r *Rule) choice(c Case) (out []Measure, err error) {
 	if len(sums) != len(c.Choices) {
 		return nil, fmt.Errorf("there are %d choices and %d answers", len(c.Choices), len(sums))
 	}
-	gold, err := r.gold(c)
+	right, err := gold(c)
 	if err != nil {
 		return nil, err
 	}
 	picked := argmax(sums)
-	right := func(i int) float64 { return float64(number(gold.is(i))) }
+	is := func(i int) float64 { return float64(number(right.is(i))) }
 	for _, name := range []string{"acc", "f1", "mcc", "acc_norm", "acc_bytes", "exact_match", "brier_score", "likelihood", "acc_mutual_info"} {
 		if !r.has(name) {
 			continue
@@ -155,19 +155,19 @@ func (r *Rule) choice(c Case) (out []Measure, err error) {
 		var v Value
 		switch name {
 		case "acc":
-			v = right(picked)
+			v = is(picked)
 		case "f1", "mcc":
-			v = Label{gold.only(), picked}
+			v = Label{right.only(), picked}
 		case "acc_norm":
-			v = right(argmax(scaled(sums, c.Choices, utf8.RuneCountInString)))
+			v = is(argmax(scaled(sums, c.Choices, utf8.RuneCountInString)))
 		case "acc_bytes":
-			v = right(argmax(scaled(sums, c.Choices, func(s string) int { return len(s) })))
+			v = is(argmax(scaled(sums, c.Choices, func(s string) int { return len(s) })))
 		case "exact_match":
-			v = number(gold.written(greedy))
+			v = number(right.written(greedy))
 		case "brier_score":
-			v = Choice{gold.only(), softmax(sums)}
+			v = Choice{right.only(), softmax(sums)}
 		case "likelihood":
-			v = Choice{gold.only(), sums}
+			v = Choice{right.only(), sums}
 		case "acc_mutual_info":
 			if alone == nil {
 				return nil, errors.New("acc_mutual_info needs the choices' own log-likelihoods")
@@ -176,7 +176,7 @@ func (r *Rule) choice(c Case) (out []Measure, err error) {
 			for i := range gain {
 				gain[i] = sums[i] - alone[i]
 			}
-			v = right(argmax(gain))
+			v = is(argmax(gain))
 		}
 		out = append(out, Measure{name, v})
 	}
@@ -222,14 +222,10 @@ func (g golden) written(greedy []bool) bool {
 }
 
 // gold reads which choices are right.
-func (r *Rule) gold(c Case) (golden, error) {
-	value := c.Target
-	if r.MultipleInput {
-		value = c.Text
-	}
-	list, ok := value.([]any)
+func gold(c Case) (golden, error) {
+	list, ok := c.Target.([]any)
 	if !ok {
-		list = []any{value}
+		list = []any{c.Target}
 	}
 	var out golden
 	for _, v := range list {

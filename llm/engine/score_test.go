@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"d2nwg/llm"
@@ -41,6 +42,7 @@ func TestScoreIsIndependentOfCompany(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		checkEach(rt, m, reqs, got)
 		i := rapid.IntRange(0, len(reqs)-1).Draw(rt, "alone")
 		alone, err := m.Score(context.Background(), reqs[i:i+1], 1)
 		if err != nil {
@@ -51,6 +53,33 @@ func TestScoreIsIndependentOfCompany(t *testing.T) {
 		}
 		checkResponse(rt, m, reqs[i], got[i])
 	})
+}
+
+// checkEach asks for the responses as they complete: each comes once, complete.
+func checkEach(t *rapid.T, m *Model, reqs []Request, want []Response) {
+	plan, err := m.NewPlan(reqs, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := map[int]Response{}
+	if _, err = m.ScorePlanEach(context.Background(), plan, func(i int, r Response) error {
+		if _, twice := each[i]; twice {
+			t.Fatalf("request %d was answered twice", i)
+		}
+		each[i] = Response{slices.Clone(r.LogProbs), slices.Clone(r.Margins), slices.Clone(r.Greedy)}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range want {
+		if d := cmp.Diff(w, each[i], cmpopts.EquateEmpty()); d != "" || len(each) != len(want) {
+			t.Fatalf("request %d of %d, %d answered (−together +as it completed): %s", i, len(want), len(each), d)
+		}
+	}
+	stop := errors.New("stop")
+	if _, err := m.ScorePlanEach(context.Background(), plan, func(int, Response) error { return stop }); !errors.Is(err, stop) {
+		t.Fatalf("an error of done gave %v", err)
+	}
 }
 
 // checkResponse computes a response from Logits in float64.
