@@ -75,6 +75,10 @@ func (l *line) word(arg string) error {
 			names = append(names, c.Name)
 		}
 	}
+	if l.command != nil && l.command.ArgsUsage != "" { // a command with subcommands that takes arguments itself
+		l.commands = nil
+		return l.word(arg)
+	}
 	return usagef("%s has no command %q%s; see %s --help", l.path, arg, didYouMean(suggest.Nearest(arg, names)), l.path)
 }
 

@@ -24,17 +24,25 @@ import (
 func evalCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "eval",
-		Usage:     "score a checkpoint on questions or on text",
-		UsageText: "d2nwg eval [flags] DIR (--tasks FILE | --mix NAME... | --text FILE)",
+		Usage:     "score a checkpoint on tasks, questions or text",
+		UsageText: "d2nwg eval [flags] DIR (--tasks NAMES | --tasks FILE.jsonl | --mix NAME... | --text FILE)\n   d2nwg eval requests|rescore|verify|compare …",
+		ArgsUsage: "DIR",
 		Description: describe(`Scores by exact match of the greedy answer (questions) or bits per byte (text). Questions are a JSONL file
 of {"prompt":…,"answer":…}, taken as they stand, or a mix of procedural tasks (see d2nwg tasks). A file is cut
-by hash into train, select, confirm and test, the same way improve cuts it.`,
+by hash into train, select, confirm and test, the same way improve cuts it.
+
+Tasks are those of lm-evaluation-harness, from its own files: names of tasks, groups and tags joined by commas, or
+paths of task files. Prompts, metrics and results files are the harness' own, number for number; --profile names the
+era. With --output_path every answer is kept, and the same command goes on after an interruption.`,
+			"d2nwg eval models/m --tasks arc_challenge,hellaswag --limit 20", "tasks of an installed lm-evaluation-harness",
+			"d2nwg eval models/m --tasks leaderboard_bbh --harness src/lm-evaluation-harness --output_path out --log_samples", "a group, its samples kept",
 			"d2nwg eval models/m --tasks questions.jsonl", "every question of a file",
 			"d2nwg eval models/m --mix reverse --mix add --split test --json", "a mix, bare prompts, as JSON",
 			"d2nwg eval models/m --mix train --form each", "all training tasks, each with its description",
 			"d2nwg eval models/m --adapter runs/demo/variant --text stories.txt.gz --split test", "a saved variant on text"),
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "tasks", Usage: "JSONL file of questions (.gz too)"},
+		Subcommands: evalTools(),
+		Flags: append(append([]cli.Flag{
+			&cli.StringFlag{Name: "tasks", Usage: "tasks, groups and tags joined by commas; or a JSONL file of questions (.gz too)"},
 			&cli.StringSliceFlag{Name: "mix", Usage: "procedural task; may be repeated; \"train\" and \"all\" stand for all such tasks with --form each"},
 			&cli.StringFlag{Name: "text", Usage: "text file (.gz too), scored by bits per byte"},
 			&cli.StringFlag{Name: "form", Value: "bare", Usage: "prompts of a mix: bare (x>), described (the mix's description first) or each (the task's own)"},
@@ -44,13 +52,14 @@ by hash into train, select, confirm and test, the same way improve cuts it.`,
 			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder or address with variant.json) to score instead"},
 			arithmeticFlag("f32"),
 			&cli.IntFlag{Name: "workers", Usage: "how many threads score (0: one a core); results do not depend on it"},
-		},
+			&cli.IntFlag{Name: "max_length", Aliases: []string{"max-length"}, Usage: "tokens of context for tasks (0: what the model takes)"},
+		}, taskFlags()...), outputFlags()...),
 		Action: action(runEval),
 	}
 }
 
-// evaluation is the result of eval.
-type evaluation struct {
+// scored is the result of eval on questions or text.
+type scored struct {
 	Data        string             `json:"data"`
 	Split       string             `json:"split"`
 	Metric      string             `json:"metric"`
@@ -67,6 +76,9 @@ func runEval(ctx context.Context, s *session) error {
 	args, err := s.args("DIR")
 	if err != nil {
 		return err
+	}
+	if namesTasks(s.String("tasks")) {
+		return runEvalTasks(ctx, s, args[0])
 	}
 	data, splits, err := evalData(s)
 	if err != nil {
@@ -100,7 +112,7 @@ func runEval(ctx context.Context, s *session) error {
 		return err
 	}
 	began := time.Now()
-	result := evaluation{Data: data.Name, Split: joinSplits(splits), Metric: scorer.Metric(), Hashes: map[string]string{}}
+	result := scored{Data: data.Name, Split: joinSplits(splits), Metric: scorer.Metric(), Hashes: map[string]string{}}
 	if err := result.score(ctx, scorer, variant, splits, s.UI.Progress()); err != nil {
 		return err
 	}
@@ -221,7 +233,7 @@ func lookupTasks(names []string) ([]procedural.Task, error) {
 }
 
 // score fills in everything that is measured.
-func (e *evaluation) score(ctx context.Context, scorer *eval.Scorer, v *llm.Variant, splits []stats.Split, report progress.Func) error {
+func (e *scored) score(ctx context.Context, scorer *eval.Scorer, v *llm.Variant, splits []stats.Split, report progress.Func) error {
 	var all stats.Scores
 	var groups []string
 	for i, split := range splits {
@@ -274,7 +286,7 @@ func groupMeans(items []float64, groups []string) map[string]float64 {
 	return sum
 }
 
-func (e evaluation) write(w io.Writer) {
+func (e scored) write(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s: %d items in %.2f s\n", e.Data, e.Split, e.N, e.Seconds)
 	if e.BitsPerByte != nil {
 		fmt.Fprintf(w, "bits per byte  %.4f\n", *e.BitsPerByte)

@@ -32,6 +32,7 @@ var (
 	errPartial       = errors.New("partly done")
 	errNoImprovement = errors.New("no verified improvement")
 	errInterrupted   = errors.New("interrupted")
+	errDiffers       = errors.New("the evaluations differ")
 )
 
 // usageError is a mistake on the command line or in a recipe.

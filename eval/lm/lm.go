@@ -31,28 +31,6 @@ type Engine interface {
 	Rows(reqs []engine.Request) (int64, error)
 }
 
-// Model is the project's own engine as an Engine.
-type Model struct{ *engine.Model }
-
-// ScoreEach plans all requests at once, so that each prefix they share is computed once.
-func (m Model) ScoreEach(ctx context.Context, reqs []engine.Request, workers int, done func(int, engine.Response) error) error {
-	plan, err := m.NewPlan(reqs, workers)
-	if err != nil {
-		return err
-	}
-	_, err = m.ScorePlanEach(ctx, plan, done)
-	return err
-}
-
-// Rows is how many tokens the plan computes.
-func (m Model) Rows(reqs []engine.Request) (int64, error) {
-	plan, err := m.NewPlan(reqs, 1)
-	if err != nil {
-		return 0, err
-	}
-	return int64(plan.Rows()), nil
-}
-
 // Options say how texts become tokens.
 type Options struct {
 	Special   *bool  // add the tokenizer's own tokens, such as <s>; nil: as a prefix the tokenizer asks for, which is true

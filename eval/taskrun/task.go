@@ -1,8 +1,8 @@
-// Package run evaluates tasks: it asks the model what the tasks ask, keeps every answer in a journal, judges the answers
+// Package taskrun evaluates tasks: it asks the model what the tasks ask, keeps every answer in a journal, judges the answers
 // and writes results and samples in the layout of lm-evaluation-harness.
 //
 //	task.Instance ─► lm (answers, journal) ─► filters ─► metrics ─► samples, aggregates ─► groups ─► results
-package run
+package taskrun
 
 import (
 	"fmt"

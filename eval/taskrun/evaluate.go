@@ -1,4 +1,4 @@
-package run
+package taskrun
 
 import (
 	"context"
@@ -104,7 +104,6 @@ func judge(t *Task, answers []any, o Options) (*TaskResult, error) {
 	for _, m := range rule.Metrics {
 		r.higher = append(r.higher, higher{m.Name, m.HigherIsBetter})
 	}
-	sum := sha256.New()
 	for _, line := range lines {
 		filtered, err := metric.Chain(line.chain, answers, docs)
 		if err != nil {
@@ -113,12 +112,20 @@ func judge(t *Task, answers []any, o Options) (*TaskResult, error) {
 		if err := r.line(rule, line.name, answers, filtered, o); err != nil {
 			return nil, fmt.Errorf("filter %s: %w", line.name, err)
 		}
+	}
+	r.Hash = t.hash(len(lines))
+	return r, nil
+}
+
+// hash is the harness' task hash: of all samples, which are as many as documents times chains of filters.
+func (t *Task) hash(lines int) string {
+	sum := sha256.New()
+	for range lines {
 		for _, in := range t.Instances {
 			sum.Write([]byte(in.DocHash + in.PromptHash + in.TargetHash))
 		}
 	}
-	r.Hash = hex.EncodeToString(sum.Sum(nil))
-	return r, nil
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // line judges what one chain of filters left of the answers.

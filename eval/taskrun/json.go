@@ -1,4 +1,4 @@
-package run
+package taskrun
 
 import (
 	"bytes"
@@ -39,9 +39,17 @@ func encode(v task.Value, indent int) []byte {
 	return w.out.Bytes()
 }
 
+// encodeStrict is encode with null for numbers that JSON lacks.
+func encodeStrict(v task.Value, indent int) []byte {
+	w := &jsonWriter{indent: indent, strict: true}
+	w.value(v, 0)
+	return w.out.Bytes()
+}
+
 type jsonWriter struct {
 	out    bytes.Buffer
 	indent int
+	strict bool
 }
 
 func (w *jsonWriter) value(v task.Value, depth int) {
@@ -57,6 +65,10 @@ func (w *jsonWriter) value(v task.Value, depth int) {
 	case *big.Int:
 		w.out.WriteString(v.String())
 	case float64:
+		if w.strict && (math.IsNaN(v) || math.IsInf(v, 0)) {
+			w.out.WriteString("null")
+			return
+		}
 		w.out.WriteString(jsonFloat(v))
 	case string:
 		w.text(v)
