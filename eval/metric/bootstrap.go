@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"d2nwg/eval/python"
 )
 
 // chunk is how many resamples share a seed.
@@ -23,10 +25,10 @@ func bootstrap(f func([]Value) (float64, error), values []Value, resamples int) 
 		wait.Go(func() {
 			drawn := make([]Value, len(values))
 			for i := int(next.Add(1)) - 1; i < chunks; i = int(next.Add(1)) - 1 {
-				random := newTwister(uint32(i))
+				random := python.NewRandom(i)
 				for k := range size {
 					for n := range drawn {
-						drawn[n] = values[int(random.float()*float64(len(values)))]
+						drawn[n] = values[int(random.Random()*float64(len(values)))]
 					}
 					var err error
 					if out[i*size+k], err = f(drawn); err != nil {

@@ -39,7 +39,7 @@ func dump(t *Task) *jinja.Dict {
 	d.Put("target_delimiter", c.TargetDelimiter)
 	d.Put("fewshot_delimiter", c.FewshotDelimiter)
 	d.Put("fewshot_config", fewshot(c.Fewshot))
-	d.Put("num_fewshot", t.shots())
+	d.Put("num_fewshot", t.Shots)
 	if c.Metrics != nil {
 		d.Put("metric_list", metricList(c.Metrics))
 	}

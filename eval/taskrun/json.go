@@ -8,7 +8,6 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
-	"time"
 
 	"d2nwg/eval/metric"
 	"d2nwg/eval/task"
@@ -180,21 +179,12 @@ func pythonText(v any) string {
 	case float64:
 		return floatText(v)
 	}
-	s, err := printed.Render(object("v", v), time.Time{})
+	s, err := jinja.Str(v)
 	if err != nil { // what no template prints is no value of a task
 		return fmt.Sprint(v)
 	}
 	return s
 }
-
-// printed prints a value as Python's str does.
-var printed = func() *jinja.Template {
-	t, err := jinja.Parse("{{ v }}", jinja.Settings{KeepNewline: true})
-	if err != nil {
-		panic(err) // a constant
-	}
-	return t
-}()
 
 // plain turns Python's values into those of package metric.
 func plain(v task.Value) any {

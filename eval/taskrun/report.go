@@ -106,7 +106,7 @@ func (e *Evaluation) describe(r *jinja.Dict) {
 		name := t.Task.Name()
 		configs[name] = dump(t.Task)
 		versions[name] = version(t.Task.Config.Metadata, "Yaml")
-		shots[name] = t.Task.shots()
+		shots[name] = t.Task.Shots
 		b := jinja.NewDict()
 		for _, h := range t.higher {
 			b.Put(h.metric, h.better)

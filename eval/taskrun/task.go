@@ -14,22 +14,16 @@ import (
 
 // A Task is a task with what it asks of a model.
 type Task struct {
-	Config    *task.Config
-	Instances []task.Instance
-	Documents int         // of the task, before a limit
-	Files     []task.File // its data
+	Config          *task.Config
+	Instances       []task.Instance
+	Documents       int         // of the task, before a limit
+	Files           []task.File // its data
+	Shots           int         // few-shot examples
+	MultipleTargets bool        // doc_to_target gives several right answers
 }
 
 // Name is the task's name.
 func (t *Task) Name() string { return t.Config.Task }
-
-// shots is the number of few-shot examples.
-func (t *Task) shots() int {
-	if t.Config.NumFewshot == nil {
-		return 0
-	}
-	return *t.Config.NumFewshot
-}
 
 // base is a function's name without its module.
 func base(f task.Function) string { return f.Name[strings.LastIndexByte(f.Name, '.')+1:] }
@@ -37,10 +31,7 @@ func base(f task.Function) string { return f.Name[strings.LastIndexByte(f.Name, 
 // rule says how the task's documents are judged.
 func (t *Task) rule() (*metric.Rule, error) {
 	c := t.Config
-	r := &metric.Rule{Output: string(c.OutputType), Helper: base(c.ProcessResults), HasChoices: c.DocToChoice.Set(), Str: func(v any) string { return pythonText(v) }}
-	if len(t.Instances) > 0 {
-		_, r.MultipleTarget = plain(t.Instances[0].Target).([]any)
-	}
+	r := &metric.Rule{Output: string(c.OutputType), Helper: base(c.ProcessResults), HasChoices: c.DocToChoice.Set(), MultipleTarget: t.MultipleTargets, Str: func(v any) string { return pythonText(v) }}
 	if r.Helper != "" && !metric.HasHelper(r.Helper) {
 		return nil, fmt.Errorf("task %s needs the Python helper %s, for which there is no Go function", c.Task, c.ProcessResults.Name)
 	}
@@ -51,6 +42,9 @@ func (t *Task) rule() (*metric.Rule, error) {
 		}
 	}
 	for _, m := range c.Metrics {
+		if m.Function.Name != "" {
+			return nil, fmt.Errorf("task %s needs the Python metric %s, for which there is no Go function", c.Task, m.Function.Name)
+		}
 		s := settings(m.Args)
 		if m.Aggregation != "" {
 			s["aggregation"] = m.Aggregation
@@ -85,6 +79,9 @@ func (t *Task) pipelines() ([]pipeline, error) {
 	for _, p := range all {
 		made := pipeline{name: p.Name}
 		for _, step := range p.Steps {
+			if step.Helper.Name != "" {
+				return nil, fmt.Errorf("task %s needs the Python filter %s, for which there is no Go function", t.Name(), step.Helper.Name)
+			}
 			f, err := metric.NewFilter(step.Function, settings(step.Args))
 			if err != nil {
 				return nil, fmt.Errorf("task %s: %w", t.Name(), err)
@@ -98,9 +95,6 @@ func (t *Task) pipelines() ([]pipeline, error) {
 
 // CheckTask tells whether the task's answers can be judged, before any work starts.
 func CheckTask(t *Task) error {
-	if len(t.Instances) == 0 {
-		return fmt.Errorf("task %s has no documents", t.Name())
-	}
 	if _, err := t.rule(); err != nil {
 		return err
 	}

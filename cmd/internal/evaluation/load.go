@@ -1,8 +1,16 @@
 package evaluation
 
 import (
-	"d2nwg/eval/taskrun"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
 	"d2nwg/eval/task"
+	"d2nwg/eval/taskrun"
 )
 
 // LoadOptions say which tasks are loaded, from where.
@@ -21,4 +29,124 @@ type Set struct {
 	Groups []taskrun.Group
 }
 
-func Load(o LoadOptions) (*Set, error) { panic("wait") }
+// Load reads the task files and their data and builds all requests.
+func Load(o LoadOptions) (*Set, error) {
+	registry, found, err := index(o)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := registry.Open(task.NewSession(nil), o.resolve, o.Names...)
+	if errors.Is(err, task.ErrUnknown) && !found {
+		return nil, fmt.Errorf("%w; no lm-evaluation-harness was found, whose task files are read: pass --harness DIR, set LM_EVAL_PATH or install it beside Python", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	set := &Set{}
+	for _, t := range chosen.Tasks {
+		made, err := o.build(t)
+		if err != nil {
+			return nil, err
+		}
+		set.Tasks = append(set.Tasks, made)
+	}
+	for _, g := range chosen.Groups {
+		set.Groups = append(set.Groups, taskrun.Group{Group: g, Children: chosen.Children[g.Name], Tasks: leaves(chosen, g.Name, 0)})
+	}
+	return set, nil
+}
+
+func (o LoadOptions) build(t *task.Task) (*taskrun.Task, error) {
+	options := o.Build
+	if o.Samples != nil {
+		samples, ok := o.Samples[t.Config.Task]
+		if !ok {
+			return nil, fmt.Errorf("--samples names no documents of the task %s", t.Config.Task)
+		}
+		options.Samples = samples
+	}
+	made := &taskrun.Task{Config: t.Config, Documents: len(t.Docs), Files: t.Files, Shots: t.Config.Shots(options), MultipleTargets: t.MultipleTargets > 0}
+	if err := taskrun.CheckTask(made); err != nil { // before the work of building
+		return nil, err
+	}
+	var err error
+	if made.Instances, err = t.Build(options); err != nil {
+		return nil, err
+	}
+	if len(made.Instances) == 0 {
+		return nil, fmt.Errorf("task %s: no document is chosen", t.Config.Task)
+	}
+	return made, nil
+}
+
+// leaves are the tasks under a group, in order.
+func leaves(s *task.Selection, group string, depth int) (names []string) {
+	for _, name := range s.Children[group] {
+		if _, isGroup := s.Children[name]; isGroup && depth < len(s.Groups) {
+			names = append(names, leaves(s, name, depth+1)...)
+		} else if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// index reads the names of all task files there are, and tells whether a harness was among them.
+func index(o LoadOptions) (*task.Registry, bool, error) {
+	var folders []string
+	dir, err := harness(o.Harness)
+	if err != nil {
+		return nil, false, err
+	}
+	if dir != "" {
+		folders = append(folders, dir)
+	}
+	r, err := task.Index(append(folders, o.IncludePaths...)...)
+	return r, dir != "", err
+}
+
+// harness finds the folder of the harness' task files: below the folder named, below LM_EVAL_PATH, or among the
+// packages of the Python on the path. Only a folder that was named has to be there.
+func harness(named string) (string, error) {
+	if named == "" {
+		named = os.Getenv("LM_EVAL_PATH")
+	}
+	if named != "" {
+		for _, below := range []string{"lm_eval/tasks", "tasks", ""} {
+			dir := filepath.Join(named, below)
+			if info, err := os.Stat(dir); err == nil && info.IsDir() {
+				return dir, nil
+			}
+		}
+		return "", fmt.Errorf("%s holds no lm-evaluation-harness (lm_eval/tasks): %w", named, fs.ErrNotExist)
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		return "", nil
+	}
+	if real, err := filepath.EvalSymlinks(python); err == nil {
+		python = real
+	}
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(python)), "lib", "python3*", "*-packages", "lm_eval", "tasks"))
+	if err != nil || len(found) == 0 {
+		return "", nil // a path that is no pattern holds none either
+	}
+	return found[len(found)-1], nil
+}
+
+// resolve finds a data set below the folder of data sets, or at its own path where that is a local one.
+func (o LoadOptions) resolve(path, name string) (task.Source, error) {
+	var tried []string
+	if o.Data != "" {
+		tried = []string{filepath.Join(o.Data, path, name), filepath.Join(o.Data, path), filepath.Join(o.Data, filepath.Base(path), name), filepath.Join(o.Data, filepath.Base(path))}
+	}
+	for _, dir := range append(tried, path) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return task.Folder(dir)
+		}
+	}
+	if o.Data == "" {
+		return task.Source{}, fmt.Errorf("no folder of data sets is named: put its files below a folder as %s/<split>.jsonl and pass --data FOLDER: %w", filepath.Join(path, name), fs.ErrNotExist)
+	}
+	return task.Source{}, fmt.Errorf("%s holds no folder %s: %w", o.Data, filepath.Join(path, name), fs.ErrNotExist)
+}
