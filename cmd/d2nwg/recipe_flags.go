@@ -15,7 +15,9 @@ func recipeFlags() []cli.Flag {
 		&cli.StringFlag{Name: "recipe", Usage: "recipe file (see 'd2nwg recipe init'); flags below override it"},
 		&cli.StringFlag{Name: "base", Usage: "checkpoint folder or address, or 'bundled'"},
 		&cli.StringFlag{Name: "mix", Usage: "judge by procedural tasks joined by '+'"},
-		&cli.StringFlag{Name: "tasks", Usage: "judge by a JSONL file of {\"prompt\",\"answer\"}, or the address of one"},
+		&cli.StringFlag{Name: "tasks", Usage: "judge by a JSONL file of {\"prompt\",\"answer\"}, its address, or a task of lm-evaluation-harness"},
+		&cli.StringFlag{Name: "harness", Usage: "folder of an lm-evaluation-harness with the task's file"},
+		&cli.StringFlag{Name: "data", Usage: "folder with the task's data (see 'd2nwg eval --help')"},
 		&cli.StringFlag{Name: "text", Usage: "judge by bits per byte of a text file, or the address of one"},
 		&cli.StringFlag{Name: "describe", Usage: "what is wanted, in words"},
 		&cli.StringSliceFlag{Name: "relatives", Usage: "folder or address of related checkpoints or variants (repeatable)"},
@@ -34,22 +36,12 @@ func loadRecipe(s *session) (recipe.Improve, error) {
 func recipeSets(s *session) []string {
 	var sets []string
 	text := func(key, value string) { sets = append(sets, key+"="+strconv.Quote(value)) }
-	for flag, key := range map[string]string{"base": "base", "describe": "describe", "backend": "backend"} {
+	for flag, key := range map[string]string{"base": "base", "describe": "describe", "backend": "backend", "harness": "score.harness", "data": "score.data"} {
 		if s.IsSet(flag) {
 			text(key, s.String(flag))
 		}
 	}
-	for _, kind := range []string{"mix", "tasks", "text"} {
-		if !s.IsSet(kind) {
-			continue
-		}
-		for _, other := range []string{"mix", "tasks", "text"} {
-			if !s.IsSet(other) {
-				text("score."+other, "")
-			}
-		}
-		text("score."+kind, s.String(kind))
-	}
+	sets = append(sets, scoreSets(s)...)
 	if s.IsSet("seed") {
 		sets = append(sets, "seed="+strconv.FormatUint(s.Uint64("seed"), 10))
 	}
@@ -61,6 +53,29 @@ func recipeSets(s *session) []string {
 		sets = append(sets, "relatives.from=["+list+"]")
 	}
 	return append(sets, s.StringSlice("set")...)
+}
+
+// scoreSets turns --mix, --tasks and --text into what the recipe is judged by; those of a recipe that aren't named again
+// are cleared.
+func scoreSets(s *session) (sets []string) {
+	named := map[string]string{}
+	for _, kind := range []string{"mix", "tasks", "text"} {
+		if !s.IsSet(kind) {
+			continue
+		}
+		key := kind
+		if kind == "tasks" && namesTasks(s.String(kind)) {
+			key = "task"
+		}
+		named[key] = s.String(kind)
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	for _, key := range []string{"mix", "tasks", "task", "text"} {
+		sets = append(sets, "score."+key+"="+strconv.Quote(named[key]))
+	}
+	return sets
 }
 
 // openRun opens the run of a command line in its --out folder.

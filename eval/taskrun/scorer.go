@@ -58,6 +58,47 @@ func (j *Judged) Hash(split stats.Split) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// Gold is a document as a prompt with its right answer, as a model may be trained on it; false where it has none.
+func (j *Judged) Gold(in task.Instance) (prompt, answer string, ok bool) {
+	switch j.Task.Config.OutputType {
+	case task.MultipleChoice:
+		for i, right := range goldChoices(in) {
+			if right && i < len(in.Requests) {
+				return in.Requests[i].Context, in.Requests[i].Continuation, true
+			}
+		}
+	case task.Loglikelihood:
+		return in.Requests[0].Context, in.Requests[0].Continuation, true
+	case task.GenerateUntil:
+		target := plain(in.Target)
+		if list, isList := target.([]any); isList && len(list) > 0 {
+			target = list[0]
+		}
+		if i, isIndex := target.(int64); isIndex && i >= 0 && int(i) < len(in.Choices) {
+			target = in.Choices[i]
+		}
+		return in.Requests[0].Context, j.Task.Config.TargetDelimiter + pythonText(target), true
+	}
+	return "", "", false
+}
+
+// goldChoices tells of each choice whether it is right.
+func goldChoices(in task.Instance) []bool {
+	right := make([]bool, len(in.Choices))
+	list, ok := plain(in.Gold).([]any)
+	if !ok {
+		list = []any{plain(in.Gold)}
+	}
+	for _, gold := range list {
+		for i, c := range in.Choices {
+			if gold == int64(i) || gold == c {
+				right[i] = true
+			}
+		}
+	}
+	return right
+}
+
 // Scorer scores variants of a checkpoint by a metric of a task. It is safe for concurrent use.
 type Scorer struct {
 	base    *engine.Model

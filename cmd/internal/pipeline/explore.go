@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"d2nwg/cmd/internal/evaluation"
 	"d2nwg/eval"
+	"d2nwg/eval/task"
+	"d2nwg/eval/taskrun"
 	"d2nwg/generator"
 	"d2nwg/generator/explore"
 	"d2nwg/llm"
@@ -29,10 +32,17 @@ type Report struct {
 }
 
 // scorer scores candidates on the target.
-func (r *Run) scorer() (*eval.Scorer, error) {
+func (r *Run) scorer() (explore.Scorer, error) {
 	model, err := r.engine()
 	if err != nil {
 		return nil, err
+	}
+	if r.target.judged != nil {
+		o, err := evaluation.TokenOptions(r.base.Dir, model.Config(), task.Profile(r.Recipe.Score.Profile))
+		if err != nil {
+			return nil, err
+		}
+		return taskrun.NewScorer(model, r.tok, o, r.target.judged, r.Recipe.Score.Metric)
 	}
 	return eval.NewScorer(model, r.tok, r.target.data, eval.Options{Metric: r.Recipe.Score.Metric})
 }

@@ -152,7 +152,7 @@ func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 		}
 	}
 	ledger := (&Run{Dir: dir, Recipe: r.Recipe}).ledger()
-	plan := explore.Plan{Base: r.base, Scorer: unscored{r.target.data}, Alpha: e.Alpha, Ledger: ledger}
+	plan := explore.Plan{Base: r.base, Scorer: unscored{r.target.data, r.target}, Alpha: e.Alpha, Ledger: ledger}
 	d, err := plan.Detectable(ctx)
 	if err != nil {
 		return err
@@ -166,7 +166,12 @@ func (r *Run) planTest(ctx context.Context, p *Plan, dir string) error {
 }
 
 // unscored is a data set as a Scorer that scores nothing: a plan needs its sizes and hashes only.
-type unscored struct{ *eval.Dataset }
+type unscored struct {
+	*eval.Dataset
+	target *target
+}
+
+func (u unscored) Hash(split stats.Split) string { return u.target.Hash(split) }
 
 func (unscored) Metric() string { return "" }
 

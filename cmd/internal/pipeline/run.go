@@ -172,7 +172,7 @@ func (r *Run) bindInputs() error {
 		return err
 	}
 	for _, split := range stats.Splits {
-		if err := r.bind("the data to "+string(split), r.target.data.Hash(split)); err != nil {
+		if err := r.bind("the data to "+string(split), r.target.Hash(split)); err != nil {
 			return err
 		}
 	}

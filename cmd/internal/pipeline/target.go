@@ -7,9 +7,12 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"d2nwg/cmd/internal/evaluation"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/eval"
 	"d2nwg/eval/procedural"
+	"d2nwg/eval/task"
+	"d2nwg/eval/taskrun"
 	"d2nwg/eval/traindata"
 	"d2nwg/internal/stats"
 	"d2nwg/llm/tokenizer"
@@ -23,6 +26,15 @@ type target struct {
 	bare        bool
 	description string
 	tok         tokenizer.Tokenizer
+	judged      *taskrun.Judged // the documents of a task of lm-evaluation-harness; nil for all else
+}
+
+// Hash identifies what a split judges by.
+func (t *target) Hash(split stats.Split) string {
+	if t.judged != nil {
+		return t.judged.Hash(split)
+	}
+	return t.data.Hash(split)
 }
 
 // items are the caps of a recipe; where it names none, enough for a verdict at a bearable price.
@@ -52,6 +64,8 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 		}
 		// The questions are the same for every seed of a run: the ledger counts looks at one test split.
 		t.data = eval.FromMix(mix, !t.bare, max(items.Select, items.Confirm, items.Test), 0)
+	case s.Task != "":
+		err = t.readTask(s)
 	case s.Tasks != "":
 		t.data, err = eval.ReadQuestions(s.Tasks, stats.DefaultShares)
 	default:
@@ -66,8 +80,36 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 	return t, t.data.CheckJudged()
 }
 
+// readTask loads a task of lm-evaluation-harness. As questions its documents are what relatives are trained on; what
+// judges are the task's own requests.
+func (t *target) readTask(s recipe.Score) error {
+	set, err := evaluation.Load(evaluation.LoadOptions{
+		Names: []string{s.Task}, Harness: s.Harness, Data: s.Data, Build: task.Options{Profile: task.Profile(s.Profile)},
+	})
+	if err != nil {
+		return err
+	}
+	if len(set.Tasks) != 1 {
+		return fmt.Errorf("score.task: %s stands for %d tasks; name one of them", s.Task, len(set.Tasks))
+	}
+	t.judged = taskrun.Cut(set.Tasks[0], stats.DefaultShares)
+	t.data = &eval.Dataset{Name: s.Task, Questions: map[stats.Split][]eval.Question{}}
+	for _, split := range stats.Splits {
+		for _, in := range t.judged.Instances(split) {
+			prompt, answer, ok := t.judged.Gold(in)
+			if ok || split != stats.Train {
+				t.data.Questions[split] = append(t.data.Questions[split], eval.Question{Prompt: prompt, Answer: answer})
+			}
+		}
+	}
+	return nil
+}
+
 // limit keeps the first n items of each group of a split.
 func (t *target) limit(split stats.Split, n int) {
+	if t.judged != nil {
+		t.judged.Limit(split, n)
+	}
 	if t.mix == nil {
 		t.data.Limit(split, n)
 		return

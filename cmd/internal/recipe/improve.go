@@ -6,6 +6,7 @@ import (
 
 	"d2nwg/eval"
 	"d2nwg/eval/procedural"
+	"d2nwg/eval/task"
 	"d2nwg/generator"
 	"d2nwg/llm/engine"
 )
@@ -26,7 +27,7 @@ type Improve struct {
 	Seed      uint64           `yaml:"seed" json:"seed" doc:"every other seed is derived from this one; same seed, same bytes"`
 	Backend   string           `yaml:"backend" json:"backend" doc:"training backend: auto, go, onnx or xla"`
 	Describe  string           `yaml:"describe" json:"describe" doc:"what is wanted, in words: the text condition (empty: the mix's own description, or none)"`
-	Score     Score            `yaml:"score" json:"score" doc:"what a candidate is judged by; exactly one of mix, tasks and text"`
+	Score     Score            `yaml:"score" json:"score" doc:"what a candidate is judged by; exactly one of mix, tasks, task and text"`
 	Relatives Relatives        `yaml:"relatives" json:"relatives" doc:"checkpoints related to the base: what the generator learns from, and what it has to beat"`
 	Spectrum  Spectrum         `yaml:"spectrum" json:"spectrum" doc:"layer ranking by signal-to-noise ratio (Spectrum)"`
 	Generator generator.Config `yaml:"generator" json:"generator" doc:"layer-wise VAE and latent diffusion"`
@@ -40,9 +41,13 @@ type Score struct {
 	Mix        string `yaml:"mix" json:"mix,omitempty" doc:"procedural tasks joined by '+', one for each kind of input (see 'd2nwg tasks')"`
 	Form       string `yaml:"form" json:"form,omitempty" doc:"prompt form of the mix: bare (x>) or described (description, newline, x>)"`
 	Tasks      string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}, or its address (hf://datasets/org/name/file)"`
+	Task       string `yaml:"task" json:"task,omitempty" doc:"a task of lm-evaluation-harness, by name or as the path of its file; its documents are cut by hash"`
+	Harness    string `yaml:"harness" json:"harness,omitempty" doc:"folder of an lm-evaluation-harness with the task's file (empty: LM_EVAL_PATH, or beside Python)"`
+	Data       string `yaml:"data" json:"data,omitempty" doc:"folder with the task's data, as <dataset_path>/<dataset_name>/<split>.jsonl"`
+	Profile    string `yaml:"profile" json:"profile,omitempty" doc:"the era of the harness whose prompts and tokens the task has: v1, v2 or current"`
 	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too) or its address, scored by bits per byte"`
 	Arithmetic string `yaml:"arithmetic" json:"arithmetic,omitempty" doc:"what weights are multiplied with: f32, or bf16 where they are stored so (faster, less exact)"`
-	Metric     string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data)"`
+	Metric     string `yaml:"metric" json:"metric,omitempty" doc:"exact, margin or bits_per_byte (empty: by kind of data); of a task, one of its own (empty: its first)"`
 	Keep       Keep   `yaml:"keep" json:"keep" doc:"room for the base's activations, from which candidates start that differ in later layers only; changes no score"`
 	Items      Items  `yaml:"items" json:"items" doc:"most items of each cut (of each task, for a mix); 0 = 200, 200 and 600 questions, or 60, 120 and 300 documents"`
 }
@@ -146,13 +151,13 @@ const mostKeep = 1 << 30
 // Validate refuses values no run can have.
 func (r *Improve) Validate() error {
 	chosen := 0
-	for _, s := range []string{r.Score.Mix, r.Score.Tasks, r.Score.Text} {
+	for _, s := range []string{r.Score.Mix, r.Score.Tasks, r.Score.Task, r.Score.Text} {
 		if s != "" {
 			chosen++
 		}
 	}
 	if chosen != 1 {
-		return Invalid("score", "name exactly one of mix, tasks and text")
+		return Invalid("score", "name exactly one of mix, tasks, task and text")
 	}
 	if r.Score.Mix != "" {
 		if _, err := procedural.ParseMix(r.Score.Mix); err != nil {
@@ -165,10 +170,13 @@ func (r *Improve) Validate() error {
 	if _, err := engine.ParseArithmetic(r.Score.Arithmetic); err != nil {
 		return Invalid("score.arithmetic", "%v", err)
 	}
-	if m := r.Score.Metric; m != "" && !slices.Contains([]string{eval.Exact, eval.Margin, eval.BitsPerByte}, m) {
+	if p := task.Profile(r.Score.Profile); p != "" && p != task.V1 && p != task.V2 && p != task.Current {
+		return Invalid("score.profile", "%q is none of v1, v2 and current", p)
+	}
+	if m := r.Score.Metric; m != "" && r.Score.Task == "" && !slices.Contains([]string{eval.Exact, eval.Margin, eval.BitsPerByte}, m) {
 		return Invalid("score.metric", "%q is none of %s, %s and %s", m, eval.Exact, eval.Margin, eval.BitsPerByte)
 	}
-	if m := r.Score.Metric; m != "" && (m == eval.BitsPerByte) != (r.Score.Text != "") {
+	if m := r.Score.Metric; m != "" && r.Score.Task == "" && (m == eval.BitsPerByte) != (r.Score.Text != "") {
 		return Invalid("score.metric", "text is scored by %s, questions by %s or %s", eval.BitsPerByte, eval.Exact, eval.Margin)
 	}
 	if k := r.Score.Keep; min(k.Memory, k.Disk) < 0 || max(k.Memory, k.Disk) > mostKeep {
