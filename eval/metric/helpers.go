@@ -22,19 +22,45 @@ func trueMass(c Case) ([]Measure, error) {
 	if !ok || len(labels) != len(c.Answers) {
 		return nil, fmt.Errorf("mc2_targets.labels has to hold a label for each of %d choices", len(c.Answers))
 	}
-	all, right := 0.0, 0.0
+	all, right := make([]float64, len(labels)), []float64{}
 	for i, a := range c.Answers {
 		l, ok := a.(LogLikelihood)
 		if !ok {
 			return nil, errors.New("mc2 needs log-likelihoods")
 		}
-		p := math.Exp(l.Sum)
-		all += p
-		if labels[i] == int64(1) || labels[i] == 1.0 || labels[i] == true {
-			right += p
+		all[i] = math.Exp(l.Sum)
+	}
+	sum := pairwise(all)
+	for i, label := range labels {
+		if label == int64(1) || label == 1.0 || label == true {
+			right = append(right, all[i]/sum)
 		}
 	}
-	return []Measure{{"acc", right / all}}, nil
+	return []Measure{{"acc", pairwise(right)}}, nil
+}
+
+// pairwise adds numbers in the order numpy does, which decides the last bits.
+func pairwise(x []float64) float64 {
+	if len(x) > 128 {
+		half := len(x) / 2
+		half -= half % 8
+		return pairwise(x[:half]) + pairwise(x[half:])
+	}
+	var sum float64
+	at := 0
+	if len(x) >= 8 {
+		r := [8]float64(x[:8])
+		for at = 8; at+8 <= len(x); at += 8 {
+			for i := range r {
+				r[i] += x[at+i]
+			}
+		}
+		sum = ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]))
+	}
+	for _, v := range x[at:] {
+		sum += v
+	}
+	return sum
 }
 
 // field is a member of a nested value.
