@@ -17,7 +17,7 @@ import (
 type Template struct {
 	source string
 	main   *jinja.Template
-	tools  *jinja.Template    // for conversations with tools; nil = main
+	tools  *jinja.Template   // for conversations with tools; nil = main
 	tokens map[string]string // variables such as bos_token
 }
 

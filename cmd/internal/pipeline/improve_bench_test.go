@@ -124,7 +124,7 @@ func compareSearches(b *testing.B, run *Run, relatives []Relative, budget explor
 		if err != nil {
 			b.Fatal(err)
 		}
-		return s
+		return s.(*eval.Scorer)
 	}
 	arithmetic, err := engine.ParseArithmetic(run.Recipe.Score.Arithmetic)
 	if err != nil {
