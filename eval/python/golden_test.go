@@ -61,6 +61,20 @@ func (c randomCase) call(r *Random, i int) (any, error) {
 	return nil, nil
 }
 
+// The expected numbers are CPython 3.11's random.Random("d2nwg").
+func TestRandomOfText(t *testing.T) {
+	r := NewRandomString("d2nwg")
+	for i, want := range []float64{0.9297945151540082, 0.9628726894714922, 0.29209756318268354} {
+		if got := r.Random(); got != want {
+			t.Errorf("number %d: %v, want %v", i, got, want)
+		}
+	}
+	r = NewRandom(-7)
+	if n, err := r.Randint(3, 1000); err != nil || n != 334 {
+		t.Errorf("%d, %v", n, err)
+	}
+}
+
 func TestGoldenRandom(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(shared(t), "golden", "eval", "python_random.jsonl"))
 	if err != nil {
@@ -73,10 +87,10 @@ func TestGoldenRandom(t *testing.T) {
 			t.Fatal(err)
 		}
 		seed, ok := new(big.Int).SetString(c.Seed, 10)
-		r := NewRandomBig(new(big.Int))
-		if r = NewRandomString(c.Seed); ok {
-			r = NewRandomBig(seed)
+		if !ok {
+			t.Fatalf("the seed %q is no number", c.Seed)
 		}
+		r := NewRandomBig(seed)
 		good := true
 		for i, want := range c.Out {
 			got, err := c.call(r, i)

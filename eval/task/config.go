@@ -99,6 +99,7 @@ type Member struct {
 	Name      string // of a task, tag or group
 	Overrides Doc    // keys that it takes over; never nil
 	Inline    *Group // a group defined in place, where no other has its name
+	Group     *Group // of a mapping with the key task: defines a task in place, where no other has its name
 }
 
 // Aggregate is an entry of a group's aggregate_metric_list.

@@ -137,6 +137,7 @@ func matching(files []string, subset, split string) []string {
 		text := "-" + wordEnds.ReplaceAllString(strings.ToLower(path), "-") + "-"
 		return strings.Contains(text, "-"+wordEnds.ReplaceAllString(strings.ToLower(want), "-")+"-")
 	}
+	all := files
 	if of := slices.DeleteFunc(slices.Clone(files), func(path string) bool { return !names(path, subset) }); subset != "" && len(of) > 0 {
 		files = of
 	}
@@ -155,7 +156,7 @@ func matching(files []string, subset, split string) []string {
 			}
 		}
 	}
-	if len(files) == 1 && split == "train" { // as a data set of one file without a split's name
+	if len(all) == 1 && split == "train" { // as a data set of one file without a split's name
 		return files
 	}
 	return nil

@@ -129,6 +129,11 @@ func (r *Registry) task(name string, overrides Doc) (*Config, error) {
 	if overrides != nil {
 		d.Merge(overrides)
 	}
+	return readConfig(d, path)
+}
+
+// readConfig makes a Config that requests can be built from.
+func readConfig(d Doc, path string) (*Config, error) {
 	c, err := parseConfig(d, path)
 	if err != nil {
 		return nil, err
@@ -192,9 +197,12 @@ func parseGroup(d Doc, name, path string) (*Group, error) {
 			break
 		}
 		sub := &fields{d: d, where: path + ": aggregate_metric_list"}
+		if fn, ok := sub.get("metric").(Function); ok {
+			return nil, fmt.Errorf("%s: %w: it aggregates the metric %s", path, ErrHelper, fn.Name)
+		}
 		a := Aggregate{Metric: sub.text("metric", ""), Filters: sub.names("filter_list"), WeightBySize: true}
-		if flag := sub.flag("weight_by_size"); flag != nil {
-			a.WeightBySize = *flag
+		if flag, given := d.Get("weight_by_size"); given {
+			a.WeightBySize = jinja.Truth(flag)
 		}
 		switch how := sub.get("aggregation").(type) {
 		case nil:
@@ -240,7 +248,7 @@ func (g *Group) member(item Value, path string) (Member, error) {
 		if name, ok := item.Get("task"); ok {
 			if s, ok := name.(string); ok {
 				overrides.Merge(item)
-				return Member{Name: s, Overrides: overrides}, nil
+				return Member{Name: s, Overrides: overrides, Group: g}, nil
 			}
 		}
 	}

@@ -62,6 +62,15 @@ func (o *opener) member(m Member, depth int) ([]string, error) {
 		}
 		return tasks, nil
 	}
+	if m.Group != nil && o.r.tasks[m.Name] == "" {
+		d := m.Overrides.Copy()
+		d.Put("task", m.Group.Name+"::"+m.Name)
+		c, err := readConfig(d, m.Group.Source)
+		if err != nil {
+			return nil, err
+		}
+		return []string{c.Task}, o.open(c)
+	}
 	return []string{m.Name}, o.task(m.Name, m.Overrides)
 }
 
@@ -97,6 +106,10 @@ func (o *opener) task(name string, overrides Doc) error {
 	if err != nil {
 		return err
 	}
+	return o.open(c)
+}
+
+func (o *opener) open(c *Config) error {
 	for _, t := range o.sel.Tasks {
 		if t.Config.Task == c.Task {
 			return fmt.Errorf("the task %s is named twice", c.Task)

@@ -11,6 +11,9 @@ func Str(v Value) (string, error) { return (&run{}).str(v) }
 // Repr is Python's repr(v). It fails for what nests without end.
 func Repr(v Value) (string, error) { return (&run{}).repr(v) }
 
+// Truth is Python's bool(v).
+func Truth(v Value) bool { return truth(v) }
+
 // Equal is Python's a == b; what nests too deeply to compare is unequal.
 func Equal(a, b Value) bool {
 	eq, err := (&run{}).equal(a, b, 0)
