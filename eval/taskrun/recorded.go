@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -145,7 +146,7 @@ func SampleFiles(path string) (map[string]string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: no samples_<task>_<time>.jsonl are there; evaluate with --log_samples", path)
+		return nil, fmt.Errorf("%s: no samples_<task>_<time>.jsonl are there; evaluate with --log_samples: %w", path, fs.ErrNotExist)
 	}
 	return found, nil
 }
