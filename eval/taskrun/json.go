@@ -31,7 +31,8 @@ func list[T any](items []T) *jinja.List {
 	return l
 }
 
-// encode writes a value as Python's json.dumps(value, ensure_ascii=False, indent=…) does; indent 0 is none.
+// encode writes a value as Python's json.dumps(value, ensure_ascii=False, indent=…) does; indent 0 is none. Unlike
+// jinja.EncodeJSON it has no limit, since it writes the program's own results, and can't fail.
 func encode(v task.Value, indent int) []byte {
 	w := &jsonWriter{indent: indent}
 	w.value(v, 0)
