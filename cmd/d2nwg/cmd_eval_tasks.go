@@ -183,7 +183,7 @@ func runEvalTasks(ctx context.Context, s *session, dir string) error {
 		return err
 	}
 	answer := taskrun.FromModel(m.LM, m.Key, j, s.UI.Progress())
-	return errors.Join(finishEval(ctx, s, set, answer, info), j.Close())
+	return errors.Join(finishEval(ctx, s, set, answer, info, j), j.Close())
 }
 
 func evalInfo(s *session, load evaluation.LoadOptions, template string, began time.Time) taskrun.Info {
@@ -208,7 +208,7 @@ func answersJournal(output string, info taskrun.Info) (*journal.Journal, error) 
 }
 
 // finishEval asks, judges, writes and prints.
-func finishEval(ctx context.Context, s *session, set *evaluation.Set, answer taskrun.Answerer, info taskrun.Info) error {
+func finishEval(ctx context.Context, s *session, set *evaluation.Set, answer taskrun.Answerer, info taskrun.Info, j *journal.Journal) error {
 	e, err := taskrun.Evaluate(ctx, set.Tasks, set.Groups, answer, taskrun.Options{Resamples: info.Resamples})
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func finishEval(ctx context.Context, s *session, set *evaluation.Set, answer tas
 	info.Seconds = time.Since(info.Started).Seconds()
 	s.UI.Close()
 	if output := s.String("output_path"); output != "" {
-		path, err := e.Write(output, info, s.Bool("log_samples"))
+		path, err := e.Write(output, info, s.Bool("log_samples"), j)
 		if err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func runEvalRescore(ctx context.Context, s *session) error {
 		return err
 	}
 	info.Model, info.DType = "rescored", "N/A"
-	return finishEval(ctx, s, set, taskrun.FromSamples(files), info)
+	return finishEval(ctx, s, set, taskrun.FromSamples(files), info, nil)
 }
 
 // verification is the result of verify.

@@ -38,7 +38,7 @@ func TestKilledEvalEndsTheSame(t *testing.T) {
 	write("tasks/likely.yaml", fmt.Sprintf(killTasks, "likely", "loglikelihood"))
 	write("tasks/written.yaml", fmt.Sprintf(killTasks, "written", "generate_until")+"generation_kwargs: {until: [\"\\n\"], max_gen_toks: 12}\n")
 	var rows strings.Builder
-	for i := range 300 {
+	for i := range 120 {
 		fmt.Fprintf(&rows, "{\"q\": \"Number %d and what came before it, told at some length\", \"a\": \"more %d\"}\n", i, i*i)
 	}
 	write("data/own/test.jsonl", rows.String())

@@ -1,6 +1,7 @@
 package taskrun
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 
 	"d2nwg/eval/task"
 	"d2nwg/internal/jinja"
+	"d2nwg/internal/journal"
 )
 
 // Info is what a results file tells besides the scores.
@@ -269,22 +271,27 @@ func Folder(output, model string) string {
 	return filepath.Join(output, SanitizeModel(model))
 }
 
-// Write writes the results file and, with samples, a file of samples a task. It returns the results file's path.
-func (e *Evaluation) Write(output string, info Info, samples bool) (string, error) {
+// Write writes the results file and, with samples, a file of samples a task. It returns the results file's path. The
+// journal (nil = none) keeps the time in the files' names until all are written, so that an interrupted Write leaves no
+// files of another time behind.
+func (e *Evaluation) Write(output string, info Info, samples bool, j *journal.Journal) (string, error) {
 	dir := Folder(output, info.Model)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	stamp := info.Started.Add(time.Duration(info.Seconds * 1e9)).Format("2006-01-02T15-04-05.000000")
+	stamp, written, err := e.stamp(info, j)
+	if err != nil {
+		return "", err
+	}
 	if samples {
 		for _, t := range e.Tasks {
-			var b strings.Builder
+			var b bytes.Buffer
 			for _, s := range t.Samples {
 				b.Write(encode(s, 0))
 				b.WriteByte('\n')
 			}
 			path := filepath.Join(dir, fmt.Sprintf("samples_%s_%s.jsonl", t.Task.Name(), stamp))
-			if err := writeFile(path, []byte(b.String())); err != nil {
+			if err := writeFile(path, b.Bytes()); err != nil {
 				return "", err
 			}
 		}
@@ -293,11 +300,29 @@ func (e *Evaluation) Write(output string, info Info, samples bool) (string, erro
 	if filepath.Ext(output) == ".json" {
 		path = strings.TrimSuffix(output, ".json") + "_" + stamp + ".json"
 	}
-	return path, writeFile(path, encode(e.Results(info), 2)) // the results last: they tell that the samples are there
+	if err := writeFile(path, encode(e.Results(info), 2)); err != nil { // the results last: they tell that the samples are there
+		return "", err
+	}
+	return path, written()
 }
 
-// JSON is the results file's text.
-func (e *Evaluation) JSON(info Info) []byte { return encode(e.Results(info), 2) }
+// stampKind is the kind of the journal's records that hold the time in the names of files being written.
+const stampKind = "files of"
+
+// stamp is the time in the files' names, and what to call once all of them are written.
+func (e *Evaluation) stamp(info Info, j *journal.Journal) (stamp string, written func() error, err error) {
+	h := sha256.New()
+	for _, t := range e.Tasks {
+		fmt.Fprintf(h, "%q %s %d\n", t.Task.Name(), t.Hash, t.Task.Shots)
+	}
+	key := hex.EncodeToString(h.Sum(nil))
+	written = func() error { return j.Append(stampKind, key, "") }
+	if _, err := j.Get(stampKind, key, &stamp); err != nil || stamp != "" {
+		return stamp, written, err
+	}
+	stamp = info.Started.Add(time.Duration(info.Seconds * 1e9)).Format("2006-01-02T15-04-05.000000")
+	return stamp, written, j.Append(stampKind, key, stamp)
+}
 
 // writeFile writes a file so that it is there as a whole or not at all.
 func writeFile(path string, data []byte) error {

@@ -228,7 +228,7 @@ func TestWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := e.Write(dir, Info{Model: "org/my:model", Limit: 20}, true)
+	path, err := e.Write(dir, Info{Model: "org/my:model", Limit: 20}, true, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func TestCompareFindsADifference(t *testing.T) {
 			t.Fatal(err)
 		}
 		means = append(means, e.Tasks[0].Metrics[0].Value)
-		if _, err := e.Write(dirs[i], Info{Model: "m"}, true); err != nil {
+		if _, err := e.Write(dirs[i], Info{Model: "m"}, true, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

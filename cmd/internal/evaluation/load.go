@@ -51,6 +51,11 @@ func Load(o LoadOptions) (*Set, error) {
 		set.Tasks = append(set.Tasks, made)
 	}
 	for _, g := range chosen.Groups {
+		if o.Build.Profile == task.V1 { // the first leaderboard took plain means
+			for i := range g.Aggregate {
+				g.Aggregate[i].WeightBySize = false
+			}
+		}
 		set.Groups = append(set.Groups, taskrun.Group{Group: g, Children: chosen.Children[g.Name], Tasks: leaves(chosen, g.Name, 0)})
 	}
 	return set, nil
