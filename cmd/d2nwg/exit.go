@@ -11,6 +11,7 @@ import (
 
 	"d2nwg/cmd/internal/publish"
 	"d2nwg/cmd/internal/recipe"
+	"d2nwg/eval/task"
 	"d2nwg/hub"
 	"d2nwg/safetensors"
 )
@@ -66,7 +67,7 @@ func exitCode(err error) int {
 		return codeUsage
 	case errors.Is(err, safetensors.ErrFormat):
 		return codeBadCheckpoint
-	case errors.Is(err, fs.ErrNotExist), isMissing(err):
+	case errors.Is(err, fs.ErrNotExist), isMissing(err), errors.Is(err, task.ErrNoHarness):
 		return codeMissing
 	}
 	return codeFailure

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -31,13 +30,13 @@ type Set struct {
 
 // Load reads the task files and their data and builds all requests.
 func Load(o LoadOptions) (*Set, error) {
-	registry, found, err := index(o)
+	registry, missing, err := index(o)
 	if err != nil {
 		return nil, err
 	}
 	chosen, err := registry.Open(task.NewSession(nil), o.resolve, o.Names...)
-	if errors.Is(err, task.ErrUnknown) && !found {
-		return nil, fmt.Errorf("%w; no lm-evaluation-harness was found, whose task files are read: pass --harness DIR, set LM_EVAL_PATH or install it beside Python", err)
+	if errors.Is(err, task.ErrUnknown) && missing != nil {
+		return nil, fmt.Errorf("%w; %w", err, missing)
 	}
 	if err != nil {
 		return nil, err
@@ -96,47 +95,21 @@ func leaves(s *task.Selection, group string, depth int) (names []string) {
 	return names
 }
 
-// index reads the names of all task files there are, and tells whether a harness was among them.
-func index(o LoadOptions) (*task.Registry, bool, error) {
+// index reads the names of all task files there are. A harness that isn't found is an error of its own, which counts
+// only if a name is unknown without it.
+func index(o LoadOptions) (r *task.Registry, missing, err error) {
 	var folders []string
-	dir, err := harness(o.Harness)
-	if err != nil {
-		return nil, false, err
-	}
-	if dir != "" {
+	dir, err := task.FindHarness(o.Harness)
+	switch {
+	case err == nil:
 		folders = append(folders, dir)
+	case errors.Is(err, task.ErrNoHarness) && o.Harness == "" && os.Getenv("LM_EVAL_PATH") == "":
+		missing = err
+	default:
+		return nil, nil, err
 	}
-	r, err := task.Index(append(folders, o.IncludePaths...)...)
-	return r, dir != "", err
-}
-
-// harness finds the folder of the harness' task files: below the folder named, below LM_EVAL_PATH, or among the
-// packages of the Python on the path. Only a folder that was named has to be there.
-func harness(named string) (string, error) {
-	if named == "" {
-		named = os.Getenv("LM_EVAL_PATH")
-	}
-	if named != "" {
-		for _, below := range []string{"lm_eval/tasks", "tasks", ""} {
-			dir := filepath.Join(named, below)
-			if info, err := os.Stat(dir); err == nil && info.IsDir() {
-				return dir, nil
-			}
-		}
-		return "", fmt.Errorf("%s holds no lm-evaluation-harness (lm_eval/tasks): %w", named, fs.ErrNotExist)
-	}
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		return "", nil
-	}
-	if real, err := filepath.EvalSymlinks(python); err == nil {
-		python = real
-	}
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(python)), "lib", "python3*", "*-packages", "lm_eval", "tasks"))
-	if err != nil || len(found) == 0 {
-		return "", nil // a path that is no pattern holds none either
-	}
-	return found[len(found)-1], nil
+	r, err = task.Index(append(folders, o.IncludePaths...)...)
+	return r, missing, err
 }
 
 // resolve finds a data set below the folder of data sets, or at its own path where that is a local one.
