@@ -52,7 +52,7 @@ func taskFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "profile", Value: string(task.Current), Usage: "the era of lm-evaluation-harness whose numbers to give: v1 (June 2023), v2 (0.4.0 to 0.4.9.1) or current"},
 		&cli.StringFlag{Name: "harness", Usage: "folder of an lm-evaluation-harness, for its task files and texts (default: LM_EVAL_PATH, or beside Python)"},
-		&cli.StringFlag{Name: "data", Usage: "folder with data sets as <dataset_path>/<dataset_name>/<split>.jsonl (or .json, .csv, .parquet)"},
+		&cli.StringSliceFlag{Name: "data", Usage: "folder (or address) with data sets as <dataset_path>/<dataset_name>/<split>.jsonl (or .json, .csv, .parquet), or one data set as <dataset_path>=PLACE; repeatable (default: the hub's)"},
 		&cli.Float64Flag{Name: "limit", Usage: "documents of each task; below 1 a share of them"},
 		&cli.StringFlag{Name: "samples", Usage: "which documents: {\"task\": [0, 3]}, or a file of that"},
 	}, harnessNamed(
@@ -85,7 +85,7 @@ func namesTasks(tasks string) bool {
 // loadOptions reads taskFlags; dir is the checkpoint whose chat template counts, "" = none.
 func loadOptions(s *session, dir string, now time.Time) (o evaluation.LoadOptions, template string, err error) {
 	o = evaluation.LoadOptions{
-		Names: splitNames(s.String("tasks")), IncludePaths: s.StringSlice("include_path"), Harness: s.String("harness"), Data: s.String("data"),
+		Names: splitNames(s.String("tasks")), IncludePaths: s.StringSlice("include_path"), Harness: s.String("harness"), Fetch: s.dataset,
 		Build: task.Options{
 			Profile: task.Profile(s.String("profile")), Limit: s.Float64("limit"), SystemInstruction: s.String("system_instruction"),
 			FewshotAsMultiturn: s.Bool("fewshot_as_multiturn"),
@@ -107,6 +107,9 @@ func loadOptions(s *session, dir string, now time.Time) (o evaluation.LoadOption
 	}
 	if n := s.Int("num_fewshot"); n >= 0 {
 		o.Build.NumFewshot = &n
+	}
+	if o.Data, err = s.dataPlaces(s.StringSlice("data")); err != nil {
+		return o, "", err
 	}
 	if o.Samples, err = samplesFlag(s.String("samples")); err != nil {
 		return o, "", err
@@ -165,8 +168,12 @@ func runEvalTasks(ctx context.Context, s *session, dir string) error {
 	if err != nil {
 		return err
 	}
+	path, _, err := s.resolve(dir, true)
+	if err != nil {
+		return err
+	}
 	m, err := evaluation.OpenModel(evaluation.ModelOptions{
-		Dir: dir, Adapter: s.String("adapter"), Engine: options, Profile: load.Build.Profile, MaxLength: s.Int("max_length"), Workers: s.Int("workers"),
+		Dir: path, Adapter: s.String("adapter"), Engine: options, Profile: load.Build.Profile, MaxLength: s.Int("max_length"), Workers: s.Int("workers"),
 	})
 	if err != nil {
 		return err

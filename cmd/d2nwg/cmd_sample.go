@@ -51,7 +51,7 @@ func runSample(ctx context.Context, s *session) error {
 	if dir.Remote() {
 		return usagef("a run is written to while it is sampled: bring it first, d2nwg pull %s --out DIR", args[0])
 	}
-	r, err := pipeline.Resume(dir.Repo, pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef, Resolve: s.resolve})
+	r, err := pipeline.Resume(dir.Repo, runOptions(s))
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func dryRun(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	p, err := pipeline.Preview(ctx, s.String("out"), r, s.resolve)
+	p, err := pipeline.Preview(ctx, s.String("out"), r, runOptions(s))
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
+	"d2nwg/eval/task"
 	"d2nwg/hub"
 	"d2nwg/llm"
 )
@@ -91,4 +98,75 @@ func (s *session) loadAdapter(c *llm.Checkpoint) (*llm.Variant, error) {
 	}
 	v, _, err := llm.LoadVariant(c, dir)
 	return v, err
+}
+
+// dataPlaces turns the addresses of --data into paths: a folder of data sets, or NAME=PLACE of one.
+func (s *session) dataPlaces(given []string) ([]string, error) {
+	var out []string
+	for _, where := range given {
+		name, address, ok := strings.Cut(where, "=")
+		if !ok || strings.Contains(name, "://") {
+			name, address = "", where
+		}
+		path, _, err := s.resolve(address, false)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			path = name + "=" + path
+		}
+		out = append(out, path)
+	}
+	return out, nil
+}
+
+// dataset brings a configuration of a hub's data set: the files that its card names, or else all files of data.
+func (s *session) dataset(path, name string) (string, error) {
+	if !strings.HasPrefix(path, "hf://") {
+		path = "hf://datasets/" + path
+	}
+	a, err := hub.Parse(path)
+	if err != nil {
+		return "", err
+	}
+	h, err := hub.Open(a, s.hubOptions())
+	if err != nil {
+		return "", err
+	}
+	card, err := h.Pull(s.context(), a, hub.PullOptions{Include: []string{task.CardName}})
+	if err == nil {
+		a.Revision = card.Commit
+	} else if !errors.Is(err, hub.ErrEntryNotFound) {
+		return "", err
+	}
+	include, err := cardInclude(card.Dir, name)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", a, err)
+	}
+	snapshot, err := h.Pull(s.context(), a, hub.PullOptions{Include: append(include, task.CardName)})
+	return snapshot.Path, err
+}
+
+// cardInclude lists the patterns of the files to bring of the data set whose card is in dir.
+func cardInclude(dir, name string) ([]string, error) {
+	if dir == "" {
+		return slices.Clone(task.DataFiles), nil
+	}
+	card, err := os.ReadFile(filepath.Join(dir, task.CardName))
+	if err != nil {
+		return nil, err
+	}
+	splits, err := task.CardPatterns(card, name)
+	if err != nil {
+		return nil, err
+	}
+	var include []string
+	for _, patterns := range splits {
+		include = append(include, patterns...)
+	}
+	if include == nil {
+		return slices.Clone(task.DataFiles), nil
+	}
+	slices.Sort(include)
+	return include, nil
 }

@@ -84,8 +84,12 @@ func openRun(s *session) (*pipeline.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Open(s.String("out"), r, pipeline.Options{
-		Progress: s.UI.Progress(), Note: s.UI.Notef, Force: s.Bool("force"), Resolve: s.resolve})
+	return pipeline.Open(s.String("out"), r, runOptions(s))
+}
+
+// runOptions say how a run of this command line speaks and finds things.
+func runOptions(s *session) pipeline.Options {
+	return pipeline.Options{Progress: s.UI.Progress(), Note: s.UI.Notef, Force: s.Bool("force"), Resolve: s.resolve, Dataset: s.dataset}
 }
 
 // runFlags are recipeFlags with the run's folder.

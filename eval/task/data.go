@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -75,7 +74,7 @@ func (c *Config) source(resolve Resolver) (Source, error) {
 	}
 	source, err := resolve(c.DatasetPath, c.DatasetName)
 	if err != nil {
-		return source, fmt.Errorf("its data %s %s: %w", c.DatasetPath, c.DatasetName, err)
+		return source, fmt.Errorf("its data %s: %w", strings.TrimSpace(c.DatasetPath+" "+c.DatasetName), err)
 	}
 	return source, nil
 }
@@ -102,22 +101,24 @@ func dataFiles(v Value) (Source, error) {
 	return source, nil
 }
 
-// Folder finds data in a local folder, or a single file: the names of files and of folders in it tell the splits.
-func Folder(path string) (Source, error) {
-	var files []string
-	err := filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && readerOf(path) != nil {
-			files = append(files, path)
-		}
-		return err
-	})
+// DataFiles are patterns of the kinds of files that are read.
+var DataFiles = []string{"*.jsonl", "*.ndjson", "*.json", "*.csv", "*.tsv", "*.parquet", "*.gz"}
+
+// Folder finds the data of a configuration in a local folder, or a single file: the folder's card tells the splits, or else
+// the names of files and of folders in it do.
+func Folder(path, name string) (Source, error) {
+	files, err := dataFilesBelow(path)
 	if err != nil {
 		return Source{}, err
 	}
 	if len(files) == 0 {
 		return Source{}, fmt.Errorf("%s holds no jsonl, json, csv or parquet file", path)
 	}
-	return Source{Splits: map[string][]string{"": files}}, nil
+	splits, err := cardFiles(path, name, files)
+	if splits == nil {
+		splits = map[string][]string{"": files}
+	}
+	return Source{Splits: splits}, err
 }
 
 // aliases are the words by which files name a split.

@@ -120,7 +120,7 @@ func TestInlineTasksAndOverrides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sel, err := reg.Open(NewSession(nil), func(path, _ string) (Source, error) { return Folder(filepath.Join(dir, path)) }, "g")
+	sel, err := reg.Open(NewSession(nil), func(path, name string) (Source, error) { return Folder(filepath.Join(dir, path), name) }, "g")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func openedFrom(t testing.TB, yaml, jsonl string, o Options) ([]Instance, error)
 	if len(reg.Broken) > 0 {
 		return nil, reg.Broken[0]
 	}
-	sel, err := reg.Open(NewSession(nil), func(path, _ string) (Source, error) { return Folder(filepath.Join(dir, path)) }, "mine")
+	sel, err := reg.Open(NewSession(nil), func(path, name string) (Source, error) { return Folder(filepath.Join(dir, path), name) }, "mine")
 	if err != nil {
 		return nil, err
 	}

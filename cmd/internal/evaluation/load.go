@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"d2nwg/eval/task"
 	"d2nwg/eval/taskrun"
@@ -17,7 +18,8 @@ type LoadOptions struct {
 	Names        []string // of tasks, groups and tags, or paths of task files
 	IncludePaths []string // folders of task files, later ones win over the harness'
 	Harness      string   // the harness' checkout or installation; "" = LM_EVAL_PATH, or beside Python
-	Data         string   // folder of data sets
+	Data         []string // folders of data sets; or NAME=PLACE, the folder or file of one
+	Fetch        Fetch    // brings what no folder of Data holds; nil = nothing does
 	Build        task.Options
 	Samples      map[string][]int // documents to take, by task; nil = all
 }
@@ -112,19 +114,46 @@ func index(o LoadOptions) (r *task.Registry, missing, err error) {
 	return r, missing, err
 }
 
-// resolve finds a data set below the folder of data sets, or at its own path where that is a local one.
+// Fetch brings a configuration of a data set, a hub's, to this machine. Its error says what is missing.
+type Fetch func(path, name string) (dir string, err error)
+
+// resolve finds a data set where Data says, at its own path where that is a local one, or on a hub.
 func (o LoadOptions) resolve(path, name string) (task.Source, error) {
-	var tried []string
-	if o.Data != "" {
-		tried = []string{filepath.Join(o.Data, path, name), filepath.Join(o.Data, path), filepath.Join(o.Data, filepath.Base(path), name), filepath.Join(o.Data, filepath.Base(path))}
+	var tried, folders []string
+	for _, where := range o.Data {
+		if of, place, ok := strings.Cut(where, "="); ok && !isFolder(where) {
+			if of == path {
+				return task.Folder(place, name)
+			}
+			continue
+		}
+		folders = append(folders, where)
+		tried = append(tried, filepath.Join(where, path, name), filepath.Join(where, path), filepath.Join(where, filepath.Base(path), name), filepath.Join(where, filepath.Base(path)))
 	}
 	for _, dir := range append(tried, path) {
-		if info, err := os.Stat(dir); err == nil && info.IsDir() {
-			return task.Folder(dir)
+		if isFolder(dir) {
+			return task.Folder(dir, name)
 		}
 	}
-	if o.Data == "" {
+	if o.Fetch != nil && onHub(path) {
+		dir, err := o.Fetch(path, name)
+		if err != nil {
+			return task.Source{}, fmt.Errorf("no folder of --data holds it as %s/<split>.jsonl, nor does the hub give it: %w", filepath.Join(path, name), err)
+		}
+		return task.Folder(dir, name)
+	}
+	if len(folders) == 0 {
 		return task.Source{}, fmt.Errorf("no folder of data sets is named: put its files below a folder as %s/<split>.jsonl and pass --data FOLDER: %w", filepath.Join(path, name), fs.ErrNotExist)
 	}
-	return task.Source{}, fmt.Errorf("%s holds no folder %s: %w", o.Data, filepath.Join(path, name), fs.ErrNotExist)
+	return task.Source{}, fmt.Errorf("%s holds no folder %s: %w", strings.Join(folders, ", "), filepath.Join(path, name), fs.ErrNotExist)
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// onHub tells whether a dataset_path can be the name of a hub's data set, org/name, or an address.
+func onHub(path string) bool {
+	return strings.HasPrefix(path, "hf://") || strings.Count(path, "/") == 1 && !strings.HasPrefix(path, ".") && !strings.HasPrefix(path, "/")
 }

@@ -47,8 +47,8 @@ type Plan struct {
 }
 
 // Preview makes the plan of a run that would live in dir.
-func Preview(ctx context.Context, dir string, given recipe.Improve, resolve Resolver) (*Plan, error) {
-	_, rec, err := locate(dir, given, resolve)
+func Preview(ctx context.Context, dir string, given recipe.Improve, opt Options) (*Plan, error) {
+	_, rec, err := locate(dir, given, opt.Resolve)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func Preview(ctx context.Context, dir string, given recipe.Improve, resolve Reso
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
-	r := &Run{Dir: temp, Recipe: rec}
+	r := &Run{Dir: temp, Recipe: rec, opt: opt}
 	if err := r.open(given.Score); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"d2nwg/cmd/internal/bundled"
+	"d2nwg/cmd/internal/evaluation"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/journal"
@@ -50,6 +51,7 @@ type Options struct {
 	Note     func(format string, args ...any) // may be nil
 	Force    bool                             // start anew where the folder holds a run
 	Resolve  Resolver                         // of the recipe's addresses; nil: they are paths
+	Dataset  evaluation.Fetch                 // brings a task's data from a hub; nil: only folders hold data
 }
 
 // Run is an open run. Close it.
@@ -210,11 +212,11 @@ func (r *Run) open(given recipe.Score) error {
 	if r.tok, err = tokenizer.Open(dir); err != nil {
 		return err
 	}
-	if r.target, err = newTarget(r.Recipe, r.tok); err != nil {
+	if r.target, err = newTarget(r.Recipe, r.tok, r.opt.Dataset); err != nil {
 		return err
 	}
 	if given.Mix == "" {
-		r.target.data.Name = cmp.Or(given.Tasks, given.Text)
+		r.target.data.Name = cmp.Or(given.Task, given.Tasks, given.Text)
 	}
 	return nil
 }

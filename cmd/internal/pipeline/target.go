@@ -48,7 +48,7 @@ func items(s recipe.Score) recipe.Items {
 	}
 }
 
-func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
+func newTarget(r recipe.Improve, tok tokenizer.Tokenizer, fetch evaluation.Fetch) (*target, error) {
 	t := &target{tok: tok, bare: r.Score.Form == recipe.Bare, description: r.Describe}
 	var err error
 	items := items(r.Score)
@@ -65,7 +65,7 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 		// The questions are the same for every seed of a run: the ledger counts looks at one test split.
 		t.data = eval.FromMix(mix, !t.bare, max(items.Select, items.Confirm, items.Test), 0)
 	case s.Task != "":
-		err = t.readTask(s)
+		err = t.readTask(s, fetch)
 	case s.Tasks != "":
 		t.data, err = eval.ReadQuestions(s.Tasks, stats.DefaultShares)
 	default:
@@ -82,9 +82,14 @@ func newTarget(r recipe.Improve, tok tokenizer.Tokenizer) (*target, error) {
 
 // readTask loads a task of lm-evaluation-harness. As questions its documents are what relatives are trained on; what
 // judges are the task's own requests.
-func (t *target) readTask(s recipe.Score) error {
+func (t *target) readTask(s recipe.Score, fetch evaluation.Fetch) error {
+	var data []string
+	if s.Data != "" {
+		data = []string{s.Data}
+	}
 	set, err := evaluation.Load(evaluation.LoadOptions{
-		Names: []string{s.Task}, Harness: s.Harness, Data: s.Data, Build: task.Options{Profile: task.Profile(s.Profile)},
+		Names: []string{s.Task}, Harness: s.Harness, Data: data, Fetch: fetch,
+		Build: task.Options{Profile: task.Profile(s.Profile)},
 	})
 	if err != nil {
 		return err

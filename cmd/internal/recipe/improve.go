@@ -43,7 +43,7 @@ type Score struct {
 	Tasks      string `yaml:"tasks" json:"tasks,omitempty" doc:"JSONL file of {\"prompt\",\"answer\"}, or its address (hf://datasets/org/name/file)"`
 	Task       string `yaml:"task" json:"task,omitempty" doc:"a task of lm-evaluation-harness, by name or as the path of its file; its documents are cut by hash"`
 	Harness    string `yaml:"harness" json:"harness,omitempty" doc:"folder of an lm-evaluation-harness with the task's file (empty: LM_EVAL_PATH, or beside Python)"`
-	Data       string `yaml:"data" json:"data,omitempty" doc:"folder with the task's data, as <dataset_path>/<dataset_name>/<split>.jsonl"`
+	Data       string `yaml:"data" json:"data,omitempty" doc:"folder or address with the task's data, as <dataset_path>/<dataset_name>/<split>.jsonl (empty: the hub's data set)"`
 	Profile    string `yaml:"profile" json:"profile,omitempty" doc:"the era of the harness whose prompts and tokens the task has: v1, v2 or current"`
 	Text       string `yaml:"text" json:"text,omitempty" doc:"text file (.gz too) or its address, scored by bits per byte"`
 	Arithmetic string `yaml:"arithmetic" json:"arithmetic,omitempty" doc:"what weights are multiplied with: f32, or bf16 where they are stored so (faster, less exact)"`

@@ -8,7 +8,7 @@ type Place struct {
 
 // Places lists every value that may be an address, without the empty ones and what ships with d2nwg.
 func (r *Improve) Places() []Place {
-	all := []Place{{&r.Base, true}, {&r.Score.Tasks, false}, {&r.Score.Text, false}}
+	all := []Place{{&r.Base, true}, {&r.Score.Tasks, false}, {&r.Score.Text, false}, {&r.Score.Data, false}}
 	for i := range r.Relatives.From {
 		all = append(all, Place{&r.Relatives.From[i], false})
 	}
