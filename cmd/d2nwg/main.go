@@ -78,7 +78,7 @@ func newApp() *cli.App {
 const rootDescription = `Reads LLaMA checkpoints, learns the distribution of their layer weights, samples new
 weights, scores them against baselines and writes the ones verified to be better.
 Where a model, an adapter, a tokenizer or data is named, an address (hf://[datasets/]org/name[@revision][/path],
-file:///folder) will do as well as a path.
+file:///folder) will do as well as a path; the model inside the program is called "bundled".
 Data go to stdout, progress and errors to stderr. Flags may stand before or after arguments.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 partial, 4 no verified improvement,

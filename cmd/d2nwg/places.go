@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"d2nwg/cmd/internal/bundled"
+	"d2nwg/cmd/internal/recipe"
 	"d2nwg/eval/task"
 	"d2nwg/hub"
 	"d2nwg/llm"
@@ -44,8 +46,13 @@ func onTop(a hub.Address, files []string) hub.PullOptions {
 }
 
 // resolve turns a path or an address into a path on this machine. pinned is the address at its present commit. Of a
-// model, only what a checkpoint or an adapter consists of is brought.
+// model, only what a checkpoint or an adapter consists of is brought. "bundled" is the model inside the program, unless
+// there is something of that name here.
 func (s *session) resolve(address string, model bool) (path, pinned string, err error) {
+	if _, lost := os.Stat(address); model && address == recipe.Bundled && lost != nil {
+		path, err = bundled.CachedBase()
+		return path, address, err
+	}
 	var files []string
 	if model {
 		files = checkpointFiles

@@ -3,8 +3,10 @@
 package bundled
 
 import (
+	"crypto/sha256"
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +20,20 @@ func Base(dir string) error { return extract("base", dir) }
 
 // Relatives writes the relatives to dir, one variant folder each.
 func Relatives(dir string) error { return extract("relatives", dir) }
+
+// CachedBase writes the base model's checkpoint to the user's cache, once for each version of it, and returns its folder.
+func CachedBase() (string, error) {
+	weights, err := files.ReadFile("base/model.safetensors")
+	if err != nil {
+		return "", err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil { // no home
+		cache = os.TempDir()
+	}
+	dir := filepath.Join(cache, "d2nwg", fmt.Sprintf("bundled-%.6x", sha256.Sum256(weights)))
+	return dir, Base(dir)
+}
 
 // extract copies a folder out of the program. A folder that is there is taken as it is: it only appears when complete.
 func extract(name, dir string) error {
