@@ -127,7 +127,8 @@ var aliases = map[string][]string{"train": {"train", "training"}, "validation": 
 
 var wordEnds = regexp.MustCompile(`[^\pL\pN]+`)
 
-// matching picks the files of a split by their names, of those that name the subset too if any does.
+// matching picks the files of a split by their names, of those that name the subset too if any does. A subset's only file is
+// every split where no file names any, as in BIG-Bench Hard's repository.
 func matching(files []string, subset, split string) []string {
 	words := aliases[split]
 	if words == nil {
@@ -142,9 +143,8 @@ func matching(files []string, subset, split string) []string {
 	if of := slices.DeleteFunc(slices.Clone(files), func(path string) bool { return !names(path, subset) }); subset != "" && len(of) > 0 {
 		files = of
 	}
-	for _, part := range []func(string) string{filepath.Base, func(path string) string {
-		return filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
-	}} {
+	folderAndFile := func(path string) string { return filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path) }
+	for _, part := range []func(string) string{filepath.Base, folderAndFile} {
 		for _, word := range words {
 			var found []string
 			for _, path := range files {
@@ -157,10 +157,17 @@ func matching(files []string, subset, split string) []string {
 			}
 		}
 	}
-	if len(all) == 1 && split == "train" { // as a data set of one file without a split's name
-		return files
+	if len(files) != 1 {
+		return nil
 	}
-	return nil
+	for _, words := range aliases { // one file to a subset in a folder where no name tells a split is all there is of it
+		for _, word := range words {
+			if slices.ContainsFunc(all, func(path string) bool { return names(folderAndFile(path), word) }) {
+				return nil
+			}
+		}
+	}
+	return files
 }
 
 // readerOf returns what reads a file by its name's end; nil for others.

@@ -109,6 +109,13 @@ func TestSplitsOfFolders(t *testing.T) {
 			t.Errorf("%s %s: %v, want %v", c.subset, c.split, got, c.want)
 		}
 	}
+	plain := []string{"bbh/navigate.json", "bbh/snarks.json"} // no name tells a split
+	if got := matching(plain, "snarks", "test"); !slices.Equal(got, plain[1:]) {
+		t.Errorf("a subset's only file: %v", got)
+	}
+	if got := matching(plain, "", "test"); got != nil {
+		t.Errorf("two files are no split: %v", got)
+	}
 }
 
 func TestInlineTasksAndOverrides(t *testing.T) {
