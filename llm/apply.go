@@ -42,7 +42,7 @@ func Apply(base *Checkpoint, dir, out string, opt ApplyOptions) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 	}
-	return writeDirectory(out, opt.Force, func(partial string) error {
+	return WriteDirectory(out, opt.Force, func(partial string) error {
 		if err := a.write(partial, opt.Progress); err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func Rollback(dir, out string, opt ApplyOptions) error {
 			return err
 		}
 	}
-	return writeDirectory(out, opt.Force, func(partial string) error { return a.write(partial, opt.Progress) })
+	return WriteDirectory(out, opt.Force, func(partial string) error { return a.write(partial, opt.Progress) })
 }
 
 // patch is an opened patch that fits its base.

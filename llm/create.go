@@ -63,7 +63,7 @@ func create(dir string, cfg Config, dt safetensors.DType, shardBytes int64, extr
 		sources = append(sources, safetensors.Source{Name: s.Name, DType: dt, Shape: s.Shape,
 			WriteTo: func(w io.Writer) error { return emit(s, w) }})
 	}
-	return writeDirectory(dir, false, func(partial string) error {
+	return WriteDirectory(dir, false, func(partial string) error {
 		if err := writeFiles(partial, map[string][]byte{ConfigName: append(config, '\n')}); err != nil {
 			return err
 		}

@@ -10,10 +10,16 @@ import (
 	"d2nwg/safetensors"
 )
 
-// writeDirectory makes the directory target from what fill puts into a sibling
+// AdapterConfigName is the file that marks a folder as a PEFT adapter, which
+// package llm/lora reads and writes.
+const AdapterConfigName = "adapter_config.json"
+
+// WriteDirectory makes the directory target from what fill puts into a sibling
 // of it, which is synced and then renamed: target is there whole or not at all.
-// What a killed run left behind is cleared by the next run of the same target.
-func writeDirectory(target string, force bool, fill func(dir string) error) (err error) {
+// fill syncs its own files. What a killed run left behind is cleared by the next
+// run of the same target. With force an existing checkpoint, variant or adapter
+// is replaced; anything else that exists is an error.
+func WriteDirectory(target string, force bool, fill func(dir string) error) (err error) {
 	target = filepath.Clean(target)
 	if err := mayReplace(target, force); err != nil {
 		return err
@@ -53,7 +59,7 @@ func writeDirectory(target string, force bool, fill func(dir string) error) (err
 }
 
 // mayReplace refuses an existing target, and with force one that holds anything
-// but a checkpoint or a variant.
+// but a checkpoint, a variant or an adapter.
 func mayReplace(target string, force bool) error {
 	st, err := os.Lstat(target)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,7 +78,7 @@ func mayReplace(target string, force bool) error {
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	for _, name := range []string{safetensors.SingleName, safetensors.IndexName, variantName} {
+	for _, name := range []string{safetensors.SingleName, safetensors.IndexName, variantName, AdapterConfigName} {
 		if _, err := os.Stat(filepath.Join(target, name)); err == nil {
 			return nil
 		}

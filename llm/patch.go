@@ -98,7 +98,7 @@ func SavePatch(base, result *Checkpoint, dir string, opt PatchOptions) error {
 			return err
 		}
 	}
-	return writeDirectory(dir, opt.Force, func(partial string) error { return p.fill(partial, result, names) })
+	return WriteDirectory(dir, opt.Force, func(partial string) error { return p.fill(partial, result, names) })
 }
 
 // fill writes the patch's two files; the tensors are result's.

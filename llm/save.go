@@ -96,7 +96,7 @@ func (v *Variant) SaveAs(dir, description string, opt SaveOptions) error {
 	if err != nil {
 		return err
 	}
-	return writeDirectory(dir, opt.Force, func(partial string) error {
+	return WriteDirectory(dir, opt.Force, func(partial string) error {
 		if err := writeFiles(partial, map[string][]byte{variantName: append(data, '\n')}); err != nil {
 			return err
 		}

@@ -114,6 +114,16 @@ func (v *Variant) Weights(name string) ([]float32, error) {
 	return out, nil
 }
 
+// Factors returns the low-rank delta of a tensor with its A filled in, also where
+// only A's seed is known; false when the tensor has none.
+func (v *Variant) Factors(name string) (LowRank, bool) {
+	lr, ok := v.LowRank[name]
+	if ok && lr.A == nil && lr.Seed != nil && v.Base != nil {
+		lr.A = SharedA(v.Base.Config, name, lr.Rank, *lr.Seed)
+	}
+	return lr, ok
+}
+
 // effective computes the values of one tensor of a variant piecewise, so that a
 // writer needs no whole copy.
 type effective struct {
@@ -134,7 +144,7 @@ func (v *Variant) effective(name string) (*effective, error) {
 		e.cols = t.Shape[len(t.Shape)-1]
 	}
 	values, replaced := v.Replace[name]
-	lr, updated := v.LowRank[name]
+	_, updated := v.LowRank[name]
 	if replaced || updated {
 		if err := v.checkTensor(name); err != nil {
 			return nil, err
@@ -149,10 +159,7 @@ func (v *Variant) effective(name string) (*effective, error) {
 		return nil, err
 	}
 	e.base = raw
-	if updated {
-		if lr.A == nil {
-			lr.A = SharedA(v.Base.Config, name, lr.Rank, *lr.Seed)
-		}
+	if lr, ok := v.Factors(name); ok {
 		e.lowRank = &lr
 	}
 	return e, nil

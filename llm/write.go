@@ -33,7 +33,7 @@ func (v *Variant) Write(dir string, opt WriteOptions) error {
 	if sameDirectory(dir, v.Base.Dir) {
 		return fmt.Errorf("%s is the base checkpoint itself: choose another directory", dir)
 	}
-	return writeDirectory(dir, opt.Force, func(partial string) error {
+	return WriteDirectory(dir, opt.Force, func(partial string) error {
 		names, err := companions(v.Base.Dir)
 		if err != nil {
 			return err
