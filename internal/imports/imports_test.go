@@ -91,7 +91,7 @@ var external = []struct {
 	{"github.com/urfave/cli", []string{"cmd"}, false},
 	{"github.com/vbauerster/mpb", []string{"cmd/internal/ui"}, false},
 	{"github.com/nikolalohinski/gonja", []string{"internal/jinja"}, false},
-	{"github.com/dlclark/regexp2", []string{"llm/tokenizer", "eval/metric"}, false},
+	{"github.com/dlclark/regexp2", []string{"llm/tokenizer", "llm/lora", "eval/metric"}, false},
 	{"github.com/parquet-go/parquet-go", []string{"eval/task"}, false},
 	{"github.com/daulet/tokenizers", []string{"llm/tokenizer"}, false},
 	{"golang.org/x/term", []string{"cmd"}, false},

@@ -55,8 +55,8 @@ func lowRank(out, in, rank int, seed uint64) llm.LowRank {
 	return llm.LowRank{Rank: rank, A: normals(rank*in, 0.3, seed), B: normals(out*rank, 0.3, seed+1000)}
 }
 
-// allLinear is a variant that updates every linear module of the layers.
-func allLinear(base *llm.Checkpoint, rank int, seed uint64) *llm.Variant {
+// everyLinear is a variant that updates every linear module of the layers.
+func everyLinear(base *llm.Checkpoint, rank int, seed uint64) *llm.Variant {
 	v := &llm.Variant{Base: base, Replace: map[string][]float32{}, LowRank: map[string]llm.LowRank{}}
 	for _, s := range base.Config.TensorShapes() {
 		if s.Layer >= 0 && len(s.Shape) == 2 {
@@ -84,7 +84,7 @@ func readJSON(t testing.TB, path string) map[string]any {
 func TestWriteHasPEFTsForm(t *testing.T) {
 	t.Parallel()
 	base := newBase(t, tiny(), safetensors.F32, 7)
-	v := allLinear(base, 4, 1)
+	v := everyLinear(base, 4, 1)
 	down := "model.layers.1.mlp.down_proj.weight"
 	v.LowRank[down] = lowRank(24, 40, 2, 99)
 	delete(v.LowRank, "model.layers.0.self_attn.k_proj.weight")
@@ -212,10 +212,10 @@ func TestWriteReplacesOnlyWithForce(t *testing.T) {
 	base := newBase(t, tiny(), safetensors.F32, 7)
 	dir := filepath.Join(t.TempDir(), "adapter")
 	for _, force := range []bool{false, true} {
-		if err := Write(dir, allLinear(base, 2, 1), WriteOptions{Force: force}); err != nil {
+		if err := Write(dir, everyLinear(base, 2, 1), WriteOptions{Force: force}); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(dir, allLinear(base, 2, 1), WriteOptions{}); err == nil || !strings.Contains(err.Error(), "--force") {
+		if err := Write(dir, everyLinear(base, 2, 1), WriteOptions{}); err == nil || !strings.Contains(err.Error(), "--force") {
 			t.Errorf("error %v", err)
 		}
 	}
