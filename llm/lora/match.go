@@ -18,8 +18,8 @@ import (
 // only number in a path is the layer's.
 
 const (
-	maxPatterns  = 1 << 13         // rank and alpha patterns; an adapter of 126 layers has 882 modules
-	maxMatching  = 2 * time.Second // of one pattern against one name
+	maxPatterns  = 1 << 13                // rank and alpha patterns; an adapter of 126 layers has 882 modules
+	maxMatching  = 500 * time.Millisecond // of one pattern against one name
 	allLinear    = "all-linear"
 	defaultLayer = `[^.]*`
 )

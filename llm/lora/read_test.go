@@ -34,6 +34,10 @@ func folder(t testing.TB, config string, tensors map[string]tensor) string {
 		if x.dtype == "" {
 			x.dtype = safetensors.F32
 		}
+		if x.dtype == "I32" {
+			sources = append(sources, safetensors.Raw(name, x.dtype, x.shape, make([]byte, 4*len(x.values))))
+			continue
+		}
 		sources = append(sources, safetensors.Floats(name, x.dtype, x.shape, x.values))
 	}
 	if err := safetensors.Write(filepath.Join(dir, weightsName), nil, sources); err != nil {
