@@ -94,11 +94,9 @@ func terms(lr llm.LowRank) ([]component, error) {
 	}
 	q1, r1 := thin(b)
 	q2, r2 := thin(at)
-	var m mat.Dense
-	m.Mul(r1, r2.T())
 	const epsilon = 0x1p-52
 	cut := epsilon * float64(max(out, in)) * mat.Norm(r1, 2) * mat.Norm(r2, 2)
-	return components(q1, &m, q2, cut)
+	return components(q1, product(r1, r2.T()), q2, cut)
 }
 
 // order fixes what the decomposition leaves open: signs, and the rotation among terms of one size.

@@ -16,7 +16,7 @@ import (
 // dense is B·A in float64.
 func dense(lr llm.LowRank) []float64 {
 	out, in := len(lr.B)/lr.Rank, len(lr.A)/lr.Rank
-	return product(1, tensor{shape: []int{out, lr.Rank}, values: lr.B}, tensor{shape: []int{lr.Rank, in}, values: lr.A})
+	return effective(1, tensor{shape: []int{out, lr.Rank}, values: lr.B}, tensor{shape: []int{lr.Rank, in}, values: lr.A})
 }
 
 // apart is ‖x−y‖/‖y‖, or ‖x‖ where y is zero.

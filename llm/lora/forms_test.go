@@ -26,7 +26,7 @@ func TestDoRA(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum := product(2, factors[keyPrefix+q1+".lora_B.weight"], factors[keyPrefix+q1+".lora_A.weight"])
+		sum := effective(2, factors[keyPrefix+q1+".lora_B.weight"], factors[keyPrefix+q1+".lora_A.weight"])
 		for i := range 32 {
 			norm := 0.0
 			for j := range 24 {
@@ -72,7 +72,7 @@ func TestEmbedding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ba := product(0.5*3/rank, b, a) // (hidden, vocab)
+	ba := effective(0.5*3/rank, b, a) // (hidden, vocab)
 	for name, c := range map[string]struct {
 		options string
 		more    map[string]tensor

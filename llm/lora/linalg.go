@@ -51,27 +51,36 @@ func decompose(m *mat.Dense) (u *mat.Dense, s []float64, v *mat.Dense, err error
 // component is one term b·aᵀ of an update; b (out) and a (in) have the same length.
 type component struct{ b, a []float64 }
 
-// components returns the update q1·m·q2ᵀ as balanced terms in order of falling size. Those of size cut and below are
-// left out.
+// components returns the update q1·m·q2ᵀ as balanced terms in order of falling size; a q that is nil is left out, and
+// so are terms of size cut and below.
 func components(q1, m, q2 *mat.Dense, cut float64) ([]component, error) {
 	u, s, v, err := decompose(m)
 	if err != nil {
 		return nil, err
 	}
-	var b, a mat.Dense
-	b.Mul(q1, u)
-	a.Mul(q2, v)
+	if q1 != nil {
+		u = product(q1, u)
+	}
+	if q2 != nil {
+		v = product(q2, v)
+	}
 	var out []component
 	for i, size := range s {
 		if size <= cut || size == 0 {
 			break
 		}
-		c := component{mat.Col(nil, i, &b), mat.Col(nil, i, &a)}
+		c := component{mat.Col(nil, i, u), mat.Col(nil, i, v)}
 		blas64.Scal(math.Sqrt(size), blas64.Vector{N: len(c.b), Data: c.b, Inc: 1})
 		blas64.Scal(math.Sqrt(size), blas64.Vector{N: len(c.a), Data: c.a, Inc: 1})
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+func product(x, y mat.Matrix) *mat.Dense {
+	var out mat.Dense
+	out.Mul(x, y)
+	return &out
 }
 
 func dot(x, y []float64) float64 {

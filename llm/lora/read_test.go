@@ -72,8 +72,8 @@ func join(parts ...map[string]tensor) map[string]tensor {
 	return out
 }
 
-// product is s·B·A in float64, from stored factors.
-func product(scale float64, b, a tensor) []float64 {
+// effective is s·B·A in float64, from stored factors.
+func effective(scale float64, b, a tensor) []float64 {
 	out, rank, in := b.shape[0], b.shape[1], a.shape[1]
 	w := make([]float64, out*in)
 	for i := range out {
@@ -134,7 +134,7 @@ func TestScales(t *testing.T) {
 		}
 		for module, scale := range map[string]float64{q1: c.q1, k1: c.k1} {
 			key := keyPrefix + module
-			checkWeights(t, v, module+".weight", product(scale, tensors[key+".lora_B.weight"], tensors[key+".lora_A.weight"]))
+			checkWeights(t, v, module+".weight", effective(scale, tensors[key+".lora_B.weight"], tensors[key+".lora_A.weight"]))
 		}
 		if missing, err := a.Missing(base); err != nil || !slices.Equal(missing, []string{"model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.k_proj"}) {
 			t.Errorf("missing %v, %v", missing, err)
