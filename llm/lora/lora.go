@@ -5,7 +5,7 @@
 //	v, info, err := lora.Open(base, dir)                     // PEFT folder → llm.Variant
 //	err = lora.Write(dir, v, lora.WriteOptions{Base: "hf://org/base"})   // llm.Variant → PEFT folder
 //	v, reports, err := lora.Extract(ctx, base, tuned, lora.ExtractOptions{Rank: 8})
-//	c, err := lora.Canonical(v)                               // the same ΔW, factors unique
+//	c, err := lora.CanonicalVariant(v)                        // the same ΔW, factors unique
 //	cos, err := lora.Cosine(v, w)
 //
 // An llm.Variant stays the one form of a candidate: it is scored without merging, and llm.Variant.Write merges it into a

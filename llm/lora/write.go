@@ -17,11 +17,12 @@ import (
 
 // WriteOptions say how Write stores an adapter.
 type WriteOptions struct {
-	Base  string            // base_model_name_or_path: a folder or a hub's name for the base; "" leaves it null
-	Alpha float64           // lora_alpha of every module; 0: each module's rank, which makes the scale 1
-	DType safetensors.DType // of the stored tensors: F32 (the default), BF16, F16 or F64
-	Extra map[string][]byte // further files by base name: README.md …
-	Force bool              // overwrite an existing adapter folder
+	Base     string            // base_model_name_or_path: a folder or a hub's name for the base; "" leaves it null
+	Revision string            // of the base; "" leaves it null
+	Alpha    float64           // lora_alpha of every module; 0: each module's rank, which makes the scale 1
+	DType    safetensors.DType // of the stored tensors: F32 (the default), BF16, F16 or F64
+	Extra    map[string][]byte // further files by base name: README.md …
+	Force    bool              // overwrite an existing adapter folder
 }
 
 // Write makes dir the PEFT adapter of a variant, which PEFT and everything that reads its format loads: plain LoRA, no
@@ -64,9 +65,6 @@ func fromVariant(v *llm.Variant) (*contents, error) {
 			updated[module] = true
 			c.pairs = append(c.pairs, pair{module, lr})
 		}
-	}
-	if len(c.pairs) == 0 {
-		return nil, errors.New("the variant has no low-rank update, and PEFT loads no adapter without one: write a checkpoint or a saved variant instead")
 	}
 	wholes, err := wholeModules(v, updated)
 	if err != nil {
@@ -126,6 +124,9 @@ func (c *contents) tie(base *llm.Checkpoint) error {
 
 // write makes the folder.
 func (c *contents) write(dir string, opt WriteOptions) error {
+	if len(c.pairs) == 0 {
+		return errors.New("there is no low-rank update, and PEFT loads no adapter without one: write a checkpoint or a saved variant instead")
+	}
 	if opt.DType == "" {
 		opt.DType = safetensors.F32
 	}

@@ -54,6 +54,9 @@ func (c *contents) config(opt WriteOptions) configFile {
 	if opt.Base != "" {
 		f.Base = &opt.Base
 	}
+	if opt.Revision != "" {
+		f.Revision = &opt.Revision
+	}
 	if opt.Alpha == 0 {
 		f.Alpha = float64(rank)
 	}

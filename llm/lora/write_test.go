@@ -157,6 +157,11 @@ func TestWriteHasPEFTsForm(t *testing.T) {
 			t.Errorf("%s: %v %v", name, ok, info)
 		}
 	}
+	for folder, want := range map[string]int{dir: 3, filepath.Dir(dir): 1} {
+		if entries, err := os.ReadDir(folder); err != nil || len(entries) != want {
+			t.Errorf("%s holds %v, %v", folder, entries, err)
+		}
+	}
 	if got, err := os.ReadFile(filepath.Join(dir, "README.md")); err != nil || string(got) != "hello" {
 		t.Errorf("README.md is %q, %v", got, err)
 	}
