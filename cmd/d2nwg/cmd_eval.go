@@ -39,7 +39,8 @@ era. With --output_path every answer is kept, and the same command goes on after
 			"d2nwg eval models/m --tasks questions.jsonl", "every question of a file",
 			"d2nwg eval models/m --mix reverse --mix add --split test --json", "a mix, bare prompts, as JSON",
 			"d2nwg eval models/m --mix train --form each", "all training tasks, each with its description",
-			"d2nwg eval models/m --adapter runs/demo/variant --text stories.txt.gz --split test", "a saved variant on text"),
+			"d2nwg eval models/m --adapter runs/demo/variant --text stories.txt.gz --split test", "a saved variant on text",
+			"d2nwg eval models/m --adapter hf://org/adapter --tasks questions.jsonl --json", "a PEFT adapter, scored without merging"),
 		Subcommands: evalTools(),
 		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "tasks", Usage: "tasks, groups and tags joined by commas; or a JSONL file of questions (.gz too)"},
@@ -49,7 +50,7 @@ era. With --output_path every answer is kept, and the same command goes on after
 			&cli.StringFlag{Name: "split", Usage: "train, select, confirm, test or all (default: test of a mix, all of a file)"},
 			&cli.IntFlag{Name: "n", Usage: "most questions of each task of a mix, or items of a file's split (0: 200 of a task, all of a file)"},
 			&cli.Uint64Flag{Name: "seed", Usage: "the seed of a mix's questions"},
-			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder or address with variant.json) to score instead"},
+			adapterFlag("score"),
 			arithmeticFlag("f32"),
 			&cli.IntFlag{Name: "workers", Usage: "how many threads score (0: one a core); results do not depend on it"},
 			&cli.IntFlag{Name: "max_length", Aliases: []string{"max-length"}, Usage: "tokens of context for tasks (0: what the model takes)"},

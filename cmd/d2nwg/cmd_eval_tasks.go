@@ -172,8 +172,14 @@ func runEvalTasks(ctx context.Context, s *session, dir string) error {
 	if err != nil {
 		return err
 	}
+	adapter := ""
+	if s.String("adapter") != "" {
+		if adapter, _, err = s.resolve(s.String("adapter"), true); err != nil {
+			return err
+		}
+	}
 	m, err := evaluation.OpenModel(evaluation.ModelOptions{
-		Dir: path, Adapter: s.String("adapter"), Engine: options, Profile: load.Build.Profile, MaxLength: s.Int("max_length"), Workers: s.Int("workers"),
+		Dir: path, Adapter: adapter, Engine: options, Profile: load.Build.Profile, MaxLength: s.Int("max_length"), Workers: s.Int("workers"),
 	})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ next id at each position. Lines are answered as they come.`,
 			`echo '{"ids":[1,403,407]}' | d2nwg logits models/stories260K`, "one sequence",
 			"d2nwg logits models/stories260K < ids.jsonl > logits.jsonl", "many"),
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "adapter", Usage: "a saved variant of the checkpoint (folder or address with variant.json) to compute instead"},
+			adapterFlag("compute"),
 			arithmeticFlag("f32"),
 		},
 		Action: action(runLogits),
@@ -45,7 +45,7 @@ func runLogits(ctx context.Context, s *session) error {
 	return s.answerLines(ctx, func(line []byte) (any, error) { return logitsLine(model, line) })
 }
 
-// openModel loads a checkpoint, or the saved variant of it that --adapter names, to compute in --arithmetic. The
+// openModel loads a checkpoint, or the variant of it that --adapter names, to compute in --arithmetic. The
 // returned function releases it.
 func openModel(s *session, dir string) (*engine.Model, func(), error) {
 	options, err := engineOptions(s)

@@ -29,6 +29,7 @@ func commands() []*cli.Command {
 		relativesCommand(),
 		pullCommand(),
 		pushCommand(),
+		loraCommand(),
 		applyCommand(),
 		rollbackCommand(),
 		hubCommand(),

@@ -14,6 +14,9 @@ import (
 	"d2nwg/eval/task"
 	"d2nwg/hub"
 	"d2nwg/llm"
+	"d2nwg/llm/lora"
+
+	"github.com/urfave/cli/v2"
 )
 
 // Wherever a command takes a model, an adapter, a tokenizer or data, it takes a path or an address (hf://…, file://…).
@@ -97,13 +100,23 @@ func (s *session) openCheckpoint(address string) (*llm.Checkpoint, error) {
 	return llm.Open(dir)
 }
 
+// adapterFlag names a variant to use instead of the checkpoint itself; verb says for what.
+func adapterFlag(verb string) cli.Flag {
+	return &cli.StringFlag{Name: "adapter", Usage: "a saved variant or a PEFT adapter of the checkpoint (folder or address) to " + verb + " instead"}
+}
+
 // loadAdapter loads the variant of c that --adapter names.
 func (s *session) loadAdapter(c *llm.Checkpoint) (*llm.Variant, error) {
-	dir, _, err := s.resolve(s.String("adapter"), true)
+	return s.loadVariant(c, s.String("adapter"))
+}
+
+// loadVariant loads the saved variant or the PEFT adapter of c at a path or an address.
+func (s *session) loadVariant(c *llm.Checkpoint, address string) (*llm.Variant, error) {
+	dir, _, err := s.resolve(address, true)
 	if err != nil {
 		return nil, err
 	}
-	v, _, err := llm.LoadVariant(c, dir)
+	v, _, err := lora.Load(c, dir)
 	return v, err
 }
 

@@ -15,6 +15,7 @@ import (
 	"d2nwg/llm"
 	"d2nwg/llm/chat"
 	"d2nwg/llm/engine"
+	"d2nwg/llm/lora"
 	"d2nwg/llm/sample"
 	"d2nwg/llm/tokenizer"
 )
@@ -22,7 +23,7 @@ import (
 // ModelOptions say what is opened.
 type ModelOptions struct {
 	Dir       string
-	Adapter   string // a saved variant to evaluate instead; "" = none
+	Adapter   string // a saved variant or a PEFT adapter to evaluate instead; "" = none
 	Engine    engine.Options
 	Profile   task.Profile
 	MaxLength int // 0 = what the model takes
@@ -65,7 +66,7 @@ func newModel(c *llm.Checkpoint, o ModelOptions) (*Model, error) {
 		return nil, err
 	}
 	if o.Adapter != "" {
-		v, _, err := llm.LoadVariant(c, o.Adapter)
+		v, _, err := lora.Load(c, o.Adapter)
 		if err != nil {
 			return nil, err
 		}

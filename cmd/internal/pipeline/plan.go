@@ -14,6 +14,7 @@ import (
 	"d2nwg/generator/vae"
 	"d2nwg/internal/stats"
 	"d2nwg/llm"
+	"d2nwg/llm/lora"
 )
 
 // Speeds that the plan's times assume, in floating-point operations a second: about what two AVX-512 cores reach with
@@ -123,11 +124,11 @@ func (r *Run) planRelatives(p *Plan) (rank int, err error) {
 			return 0, err
 		}
 		p.Relatives += len(dirs)
-		if !isVariant(dirs[0]) {
+		if !lora.IsVariant(dirs[0]) {
 			rank = 0
 			continue
 		}
-		v, _, err := llm.LoadVariant(r.base, dirs[0])
+		v, _, err := lora.Load(r.base, dirs[0])
 		if err != nil {
 			return 0, err
 		}

@@ -15,6 +15,7 @@ import (
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/generator/explore"
 	"d2nwg/llm"
+	"d2nwg/llm/lora"
 	"d2nwg/llm/train"
 	"d2nwg/safetensors"
 )
@@ -26,7 +27,7 @@ type Relative struct {
 	Variant     *llm.Variant
 }
 
-// descriptionFile may stand in a relative's checkpoint folder and says in words what it was made for.
+// descriptionFile may stand in the folder of a relative that is a checkpoint or a PEFT adapter and says in words what it was made for.
 const descriptionFile = "description.txt"
 
 // Relatives reads the relatives that the recipe names, or makes those it describes.
@@ -147,7 +148,7 @@ func (r *Run) relativeDirs(dir string) ([]string, error) {
 			return nil, err
 		}
 	}
-	if isVariant(dir) || isCheckpoint(dir) {
+	if lora.IsVariant(dir) || isCheckpoint(dir) {
 		return []string{dir}, nil
 	}
 	entries, err := os.ReadDir(dir)
@@ -158,7 +159,7 @@ func (r *Run) relativeDirs(dir string) ([]string, error) {
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		// Hidden folders are what a killed writer left unfinished.
-		if !strings.HasPrefix(e.Name(), ".") && (isVariant(path) || isCheckpoint(path)) {
+		if !strings.HasPrefix(e.Name(), ".") && (lora.IsVariant(path) || isCheckpoint(path)) {
 			all = append(all, path)
 		}
 	}
@@ -166,11 +167,6 @@ func (r *Run) relativeDirs(dir string) ([]string, error) {
 		return nil, fmt.Errorf("%s holds neither a variant nor a checkpoint: %w", dir, fs.ErrNotExist)
 	}
 	return all, nil
-}
-
-func isVariant(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "variant.json"))
-	return err == nil
 }
 
 func isCheckpoint(dir string) bool {
@@ -181,17 +177,22 @@ func isCheckpoint(dir string) bool {
 func (r *Run) readRelative(ctx context.Context, dir string) (Relative, error) {
 	out := Relative{Name: filepath.Base(dir)}
 	var err error
-	if isVariant(dir) {
-		out.Variant, out.Description, err = llm.LoadVariant(r.base, dir)
-		return out, err
+	if lora.IsVariant(dir) {
+		out.Variant, out.Description, err = lora.Load(r.base, dir)
+		if err != nil || out.Description != "" {
+			return out, err
+		}
 	}
 	text, err := os.ReadFile(filepath.Join(dir, descriptionFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return out, err
 	}
 	out.Description = strings.TrimSpace(string(text))
-	out.Variant, err = r.dense(ctx, dir)
-	return out, err
+	if out.Variant == nil {
+		out.Variant, err = r.dense(ctx, dir)
+		return out, err
+	}
+	return out, nil
 }
 
 // dense turns a whole checkpoint into a variant: the tensors that Spectrum selects in the base, with the checkpoint's values.

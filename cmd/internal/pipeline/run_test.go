@@ -10,6 +10,7 @@ import (
 
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/llm"
+	"d2nwg/llm/lora"
 	"d2nwg/llm/tokenizer"
 	"d2nwg/safetensors"
 )
@@ -187,5 +188,32 @@ func TestRelativesOfDifferentTensors(t *testing.T) {
 				t.Errorf("relative %d, tensor %s: %v", i, s.Name, w[s.Name][:2])
 			}
 		}
+	}
+}
+
+// A relative may be a PEFT adapter; what it does may stand beside it.
+func TestRelativesFromAdapters(t *testing.T) {
+	dir, r := smallRun(t)
+	from := filepath.Join(dir, "zoo")
+	r.Relatives.From = []string{from}
+	run, err := Open(filepath.Join(dir, "run"), r, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	const name = "model.layers.0.self_attn.q_proj.weight"
+	q, _ := run.base.Tensor(name)
+	lr := llm.LowRank{Rank: 1, A: make([]float32, q.Shape[1]), B: make([]float32, q.Shape[0])}
+	lr.A[0], lr.B[0] = 0.5, 0.25
+	v := &llm.Variant{Base: run.base, LowRank: map[string]llm.LowRank{name: lr}}
+	if err := lora.Write(filepath.Join(from, "a"), v, lora.WriteOptions{Extra: map[string][]byte{descriptionFile: []byte("It counts.\n")}}); err != nil {
+		t.Fatal(err)
+	}
+	relatives, err := run.Relatives(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(relatives) != 1 || relatives[0].Description != "It counts." || relatives[0].Variant.LowRank[name].B[0] != 0.25 {
+		t.Errorf("relatives %+v", relatives)
 	}
 }
