@@ -210,9 +210,11 @@ func TestPatternsEnd(t *testing.T) {
 	if _, err := config.targets.match(strings.Repeat("ab", 30) + "cd"); err == nil || !strings.Contains(err.Error(), "too long") {
 		t.Errorf("error %v", err)
 	}
-	many := `{"peft_type":"LORA","rank_pattern":{` + strings.Repeat(`"x":1,`, maxPatterns) + `"y":1}}`
-	if _, err := parseConfig([]byte(many)); err == nil || !strings.Contains(err.Error(), "rank_pattern") {
-		t.Errorf("error %v", err)
+	names := `[` + strings.Repeat(`"x",`, maxPatterns) + `"y"]`
+	for option, value := range map[string]string{"rank_pattern": `{` + strings.Repeat(`"x":1,`, maxPatterns) + `"y":1}`, "modules_to_save": names, "layers_pattern": names} {
+		if _, err := parseConfig([]byte(`{"peft_type":"LORA","` + option + `":` + value + `}`)); err == nil || !strings.Contains(err.Error(), option) {
+			t.Errorf("%s: error %v", option, err)
+		}
 	}
 }
 

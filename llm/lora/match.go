@@ -18,7 +18,7 @@ import (
 // only number in a path is the layer's.
 
 const (
-	maxPatterns  = 1 << 13                // rank and alpha patterns; an adapter of 126 layers has 882 modules
+	maxPatterns  = 1 << 13                // of one option; an adapter of 126 layers has 882 modules
 	maxMatching  = 500 * time.Millisecond // of one pattern against one name
 	allLinear    = "all-linear"
 	defaultLayer = `[^.]*`
@@ -153,6 +153,10 @@ func (o *options) targets(saved []string) (t targets) {
 	} else if len(names) > 0 {
 		t.excluded = append(t.excluded, func(name string) (bool, error) { return endsWith(names, name), nil })
 	}
+	if len(saved) > maxPatterns {
+		o.fail("modules_to_save has more than %d entries", maxPatterns)
+		return t
+	}
 	for _, m := range saved {
 		t.excluded = append(t.excluded, compiled("modules_to_save", `(?:|.*\.)(?:`+m+`)(?:|\..*)`))
 	}
@@ -165,6 +169,10 @@ func (o *options) targets(saved []string) (t targets) {
 		}
 	}
 	layerNames, _ := o.texts("layers_pattern")
+	if len(layerNames) > maxPatterns {
+		o.fail("layers_pattern has more than %d entries", maxPatterns)
+		return t
+	}
 	if len(layerNames) == 0 || layerNames[0] == "" {
 		layerNames = []string{defaultLayer}
 	}
