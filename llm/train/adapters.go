@@ -139,9 +139,6 @@ func startAdapters(lay *layout, lr LowRankOptions, groups int) ([][]float32, err
 	return start, nil
 }
 
-// factorA is the name under which the graph knows the A of a tensor.
-func factorA(tensor string) string { return "A:" + tensor }
-
 // freeze collects the base's tensors and the shared A factors, which the graph reads and doesn't train.
 func (r *run) freeze(base *llm.Checkpoint, adapted []llm.NamedShape, rank int) error {
 	hash, err := base.Hash()
@@ -149,17 +146,11 @@ func (r *run) freeze(base *llm.Checkpoint, adapted []llm.NamedShape, rank int) e
 		return fmt.Errorf("train: %w", err)
 	}
 	r.frozenID = fmt.Sprintf("base %s, rank %d, seed %d", hash, rank, r.opt.Seed)
-	for _, s := range base.Config.TensorShapes() {
-		values, err := base.Float32(s.Name)
-		if err != nil {
-			return fmt.Errorf("train: %w", err)
-		}
-		r.hold(s.Name, floats(values, s.Shape...))
+	arrays, err := frozenTensors(base, adapted, rank, r.opt.Seed)
+	for _, a := range arrays {
+		r.hold(a.Name, floats(a.Values, a.Shape...))
 	}
-	for _, s := range adapted {
-		r.hold(factorA(s.Name), floats(llm.SharedA(base.Config, s.Name, rank, r.opt.Seed), rank, s.Shape[1]))
-	}
-	return nil
+	return err
 }
 
 func (r *run) hold(name string, a array) {

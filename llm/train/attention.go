@@ -52,8 +52,12 @@ func (n *net) attend(q, k, v *node) (*node, func(dy *node) (dq, dk, dv *node)) {
 // transposedProduct is xᵀ·y for every batch index: x (B, i, j), y (B, i, k) → (B, j, k). x is the large one here: it is read as it lies, and
 // the small factor and the small result are transposed instead, which is 4 times faster on the go backend.
 func transposedProduct(x, y *node) *node {
-	yx := graph.DotGeneral(graph.TransposeAllAxes(y, 0, 2, 1), []int{2}, []int{0}, x, []int{1}, []int{0}) // (B, k, j)
-	return graph.TransposeAllAxes(yx, 0, 2, 1)
+	return graph.TransposeAllAxes(smallProduct(x, y), 0, 2, 1)
+}
+
+// smallProduct is yᵀ·x for every batch index: x (B, i, j), y (B, i, k) → (B, k, j). x is the large one.
+func smallProduct(x, y *node) *node {
+	return graph.DotGeneral(graph.TransposeAllAxes(y, 0, 2, 1), []int{2}, []int{0}, x, []int{1}, []int{0})
 }
 
 // split lays heads out for attend: (M, heads·headDim) → (rows·kvHeads, heads/kvHeads·length, headDim).

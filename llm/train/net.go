@@ -35,11 +35,16 @@ type tensorKey struct {
 	layer  int
 }
 
-// lowRank are the adapters of one tensor: y += (x·Aᵀ)·Bᵀ, A shared and frozen, B one for each group.
+// lowRank are the adapters of one tensor: y += scale·(x·Aᵀ)·Bᵀ, B one for each group, A one for each group and trained, or shared and
+// frozen.
 type lowRank struct {
-	a *node // (r, in)
-	b *node // (groups, out, r)
+	a     *node   // (r, in), or (groups, r, in)
+	b     *node   // (groups, out, r)
+	scale float64 // 0 = 1
 }
+
+// factorA is the name under which the graph and the layout know the A of a tensor; its B has the tensor's own.
+func factorA(tensor string) string { return "A:" + tensor }
 
 func newNet(cfg llm.Config, b *compute.Backend, groups int, in inputs) *net {
 	n := &net{
@@ -66,6 +71,13 @@ func (n *net) gradient(name string, d *node) {
 		d = graph.Add(before, d)
 	}
 	n.grads[name] = d
+}
+
+// loss runs the model on a batch and returns the losses (groups), and what adds the gradients of their sum to n.grads.
+func (n *net) loss(in inputs) (loss *node, backward func()) {
+	logits, back := n.forward(in.ids)
+	loss, dlogits := crossEntropy(logits, in.targets, in.weights, n.groups)
+	return loss, func() { back(dlogits) }
 }
 
 // forward runs the model and returns its logits (M, vocab), and the backward pass from their gradient.
@@ -158,20 +170,6 @@ func (n *net) linear(name, bias string, x *node) (*node, back) {
 			dx = graph.Add(dx, adapterBack(dy))
 		}
 		return dx
-	}
-}
-
-// adapt is (x·Aᵀ)·Bᵀ with the B of each group: x (M, in) → (M, out).
-func (n *net) adapt(name string, l lowRank, x *node) (*node, back) {
-	out, r := l.b.Shape().Dimensions[1], l.b.Shape().Dimensions[2]
-	each := n.positions() / n.groups
-	z := graph.Reshape(product(x, 1, l.a, 1), n.groups, each, r)          // (groups, each, r)
-	y := graph.DotGeneral(z, []int{2}, []int{0}, l.b, []int{2}, []int{0}) // (groups, each, out)
-	return graph.Reshape(y, n.positions(), out), func(dy *node) *node {
-		d := graph.Reshape(dy, n.groups, each, out)
-		n.gradient(name, transposedProduct(d, z))                              // (groups, out, r)
-		dz := graph.DotGeneral(d, []int{2}, []int{0}, l.b, []int{1}, []int{0}) // (groups, each, r)
-		return product(graph.Reshape(dz, n.positions(), r), 1, l.a, 0)         // (M, in)
 	}
 }
 

@@ -113,9 +113,8 @@ func (r *run) lossAndGradient(frozen map[string]*node, params *node, in inputs) 
 	n := newNet(r.cfg, r.opt.Backend, r.groups(), in)
 	n.tensors = frozen
 	r.bind(n, params)
-	logits, backward := n.forward(in.ids)
-	loss, dlogits := crossEntropy(logits, in.targets, in.weights, r.groups())
-	backward(dlogits)
+	loss, backward := n.loss(in)
+	backward()
 	return loss, r.layout.gather(r.groups(), n.grads)
 }
 
