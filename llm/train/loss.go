@@ -23,14 +23,18 @@ func crossEntropy(logits, targets, weights *node, groups int) (loss, dlogits *no
 	return graph.ReduceSum(nll, 1), dlogits
 }
 
-// hyper are the numbers of a step that change from step to step; they come from the host as one vector.
-type hyper struct{ rate, correct1, correct2 *node }
+// hyper are the numbers of a step that change from step to step; they come from the host as one vector: the corrections 1/(1−βᵗ) of both
+// moments, then each group's learning rate.
+type hyper struct {
+	rate               *node // (groups, 1)
+	correct1, correct2 *node // (1, 1)
+}
 
-const hyperSize = 3
+func hyperSize(groups int) int { return 2 + groups }
 
-func newHyper(v *node) hyper {
-	at := func(i int) *node { return graph.Reshape(graph.Slice(v, graph.AxisRange(i, i+1)), 1, 1) }
-	return hyper{at(0), at(1), at(2)}
+func newHyper(v *node, groups int) hyper {
+	at := func(i, n int) *node { return graph.Reshape(graph.Slice(v, graph.AxisRange(i, i+n)), n, 1) }
+	return hyper{correct1: at(0, 1), correct2: at(1, 1), rate: at(2, groups)}
 }
 
 // adamW updates (groups, size) parameters and moments by AdamW with decoupled weight decay, after scaling each group's gradient to a

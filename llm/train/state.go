@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"d2nwg/safetensors"
@@ -20,6 +21,9 @@ type state struct {
 	step         int       // finished steps
 	params, m, v []float32 // (groups, size)
 	loss, norm   []float32 // (step, groups)
+	// Of validation.
+	heldLoss []float32 // (measurements, groups)
+	best     []float32 // (groups, size): the parameters with the lowest of them
 }
 
 const stateName = "state.safetensors"
@@ -31,6 +35,8 @@ func (r *run) resume() error {
 	for _, s := range r.start {
 		r.state.params = append(r.state.params, s...)
 	}
+	r.stand = newStanding(r.groups(), r.opt.Validate)
+	r.state.best = slices.Clone(r.state.params)
 	if r.opt.StateDir == "" {
 		return nil
 	}
@@ -69,6 +75,9 @@ func (r *run) resume() error {
 			return fmt.Errorf("train: state: %w", err)
 		}
 	}
+	for row := range slices.Chunk(r.state.heldLoss, r.groups()) {
+		r.stand.judge(row)
+	}
 	return nil
 }
 
@@ -80,10 +89,14 @@ type stateTensor struct {
 
 func (r *run) stateTensors() []stateTensor {
 	s, groups, size := &r.state, r.groups(), r.layout.size
-	return []stateTensor{
+	all := []stateTensor{
 		{"params", groups, size, &s.params}, {"m", groups, size, &s.m}, {"v", groups, size, &s.v},
 		{"loss", s.step, groups, &s.loss}, {"norm", s.step, groups, &s.norm},
 	}
+	if r.opt.Validate != nil {
+		all = append(all, stateTensor{"held", r.opt.Validate.due(s.step, r.opt.Steps), groups, &s.heldLoss}, stateTensor{"best", groups, size, &s.best})
+	}
+	return all
 }
 
 // save writes the state in place of the last one, atomically.
@@ -123,6 +136,9 @@ func (r *run) fingerprint() (string, error) {
 		return "", fmt.Errorf("train: %w", err)
 	}
 	fmt.Fprintf(h, "%s\n%d %d %v %v %v %v %v %v\n", cfg, o.Steps, o.Warmup, o.LearningRate, o.MinLearningRate, o.WeightDecay, o.Beta1, o.Beta2, o.Clip)
+	if v := o.Validate; v != nil {
+		fmt.Fprintln(h, "validate", v.Every, v.Patience, v.Batches)
+	}
 	for _, e := range r.layout.entries {
 		fmt.Fprintln(h, e.name, e.shape, e.decays)
 	}

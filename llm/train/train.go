@@ -44,7 +44,9 @@ type Options struct {
 	Beta1, Beta2    float64
 	Clip            float64 // largest global norm of the gradient (of each adapter's own); 0 = no limit
 
-	Seed     uint64 // of the adapters' shared factors; Full has nothing random
+	Validate *Validation // early stopping; nil = the last step's parameters are the result
+
+	Seed     uint64 // of the adapters' factors; Full has nothing random
 	Backend  *compute.Backend
 	Progress progress.Func
 
@@ -69,6 +71,11 @@ type Log struct {
 	Loss     [][]float64 // (steps, groups) mean cross-entropy in nats per weighted token, before the step's update; one group in Full
 	GradNorm [][]float64 // (steps, groups) global norm of the gradient before clipping
 	Resumed  int         // the step this call went on from, 0 when it began anew
+
+	// With validation only.
+	Held   [][]float64 // (measurements, groups) mean cross-entropy of the held-out batches in nats per weighted token
+	HeldAt []int       // (measurements) finished steps
+	Best   []int       // (groups) finished steps of the parameters that were returned, those with the lowest Held
 }
 
 // withDefaults fills in the zero values and refuses impossible options.
@@ -98,6 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 		{"Beta2", o.Beta2 > 0 && o.Beta2 < 1},
 		{"Clip", o.Clip >= 0},
 		{"SaveEvery", o.SaveEvery >= 0},
+		{"Validate", o.Validate == nil || o.Validate.Every >= 1 && o.Validate.Patience >= 0 && o.Validate.Batches >= 1},
 	} {
 		if !c.ok {
 			return o, fmt.Errorf("train: option %s is out of range", c.name)
