@@ -21,7 +21,7 @@ const AdapterConfigName = "adapter_config.json"
 // is replaced; anything else that exists is an error.
 func WriteDirectory(target string, force bool, fill func(dir string) error) (err error) {
 	target = filepath.Clean(target)
-	if err := mayReplace(target, force); err != nil {
+	if err := MayReplace(target, force); err != nil {
 		return err
 	}
 	parent, base := filepath.Split(target)
@@ -43,7 +43,7 @@ func WriteDirectory(target string, force bool, fill func(dir string) error) (err
 		}
 	}()
 	// Another writer may have finished between the first look and the lock.
-	if err := mayReplace(target, force); err != nil {
+	if err := MayReplace(target, force); err != nil {
 		return err
 	}
 	if err := fill(partial); err != nil {
@@ -58,9 +58,10 @@ func WriteDirectory(target string, force bool, fill func(dir string) error) (err
 	return syncPath(parent)
 }
 
-// mayReplace refuses an existing target, and with force one that holds anything
-// but a checkpoint, a variant or an adapter.
-func mayReplace(target string, force bool) error {
+// MayReplace tells whether WriteDirectory would write to target: it refuses an
+// existing one, and with force one that holds anything but a checkpoint, a variant
+// or an adapter.
+func MayReplace(target string, force bool) error {
 	st, err := os.Lstat(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

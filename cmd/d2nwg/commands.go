@@ -26,6 +26,7 @@ func commands() []*cli.Command {
 		trainCommand(),
 		sampleCommand(),
 		pretrainCommand(),
+		finetuneCommand(),
 		relativesCommand(),
 		pullCommand(),
 		pushCommand(),

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -44,23 +41,7 @@ func TestKilledEvalEndsTheSame(t *testing.T) {
 	write("data/own/test.jsonl", rows.String())
 	eval := func(timeout time.Duration, args ...string) (killed bool) {
 		t.Helper()
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, self, args...) // the context's end is a SIGKILL
-		cmd.Args[0], cmd.Dir = "d2nwg", dir
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		if err = cmd.Run(); ctx.Err() != nil {
-			return true
-		}
-		if err != nil {
-			t.Fatalf("%v: %v: %s", args, err, stderr.String())
-		}
-		return false
+		return runKilled(t, dir, timeout, codeOK, args...)
 	}
 	eval(time.Minute, "random", "--shape", "tiny", "--out", "base", "--seed", "3")
 	run := []string{"eval", "base", "--tasks", "likely,written", "--include_path", "tasks", "--data", "data", "--log_samples", "--quiet", "--output_path"}

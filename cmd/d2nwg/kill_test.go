@@ -27,6 +27,31 @@ generator:
 explore: {proposals: 4, scales: [1], layers: 4, tries: 1, soup: 2, resamples: 1000}
 `
 
+// runKilled runs the program itself in dir and kills it with SIGKILL after the timeout, if it has not ended by then. It may
+// exit with 0 or with code.
+func runKilled(t *testing.T, dir string, timeout time.Duration, code int, args ...string) (killed bool) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, self, args...) // the context's end is a SIGKILL
+	cmd.Args[0], cmd.Dir = "d2nwg", dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err = cmd.Run()
+	if ctx.Err() != nil {
+		return true
+	}
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != code) {
+		t.Fatalf("%v: %v: %s", args, err, stderr.String())
+	}
+	return false
+}
+
 // TestKilledRunEndsTheSame kills improve with SIGKILL again and again, later each time, until it ends; the weight
 // files, the report's scores and the ledger must be those of a run that nobody touched.
 func TestKilledRunEndsTheSame(t *testing.T) {
@@ -36,25 +61,7 @@ func TestKilledRunEndsTheSame(t *testing.T) {
 	}
 	improve := func(timeout time.Duration, args ...string) (killed bool) {
 		t.Helper()
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, self, args...) // the context's end is a SIGKILL
-		cmd.Args[0], cmd.Dir = "d2nwg", dir
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		err = cmd.Run()
-		if ctx.Err() != nil {
-			return true
-		}
-		var exit *exec.ExitError
-		if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != codeNoImprovement) {
-			t.Fatalf("%v: %v: %s", args, err, stderr.String())
-		}
-		return false
+		return runKilled(t, dir, timeout, codeNoImprovement, args...)
 	}
 	improve(time.Minute, "random", "--shape", "tiny", "--out", "base", "--seed", "3")
 	start := time.Now()

@@ -19,26 +19,37 @@ type Questions struct {
 
 // NewQuestions encodes the train split once. Questions longer than a row are left out; it is an error if all are.
 func NewQuestions(tok tokenizer.Tokenizer, data *eval.Dataset, rows, length int, seed uint64) (*Questions, error) {
-	encoder := eval.NewEncoder(tok)
-	prefix, err := encoder.Prompt("")
-	if err != nil {
+	q := &Questions{rows: rows, len: length, seed: seed}
+	var err error
+	if q.examples, q.prefix, _, err = encodeQuestions(eval.NewEncoder(tok), data.Questions[stats.Train], length); err != nil {
 		return nil, err
-	}
-	q := &Questions{prefix: prefix, rows: rows, len: length, seed: seed}
-	for _, question := range data.Questions[stats.Train] {
-		prompt, answer, err := encoder.Pair(question.Prompt, question.Answer)
-		if err != nil {
-			return nil, err
-		}
-		if len(prompt)+len(answer)-1 <= length {
-			q.examples = append(q.examples, pack.Example{Prompt: prompt[len(prefix):], Answer: answer})
-		}
 	}
 	if len(q.examples) == 0 {
 		return nil, fmt.Errorf("%s: none of the %d questions to train on fits into a row of %d tokens",
 			data.Name, len(data.Questions[stats.Train]), length)
 	}
 	return q, nil
+}
+
+// Len is how many questions there are to train on.
+func (q *Questions) Len() int { return len(q.examples) }
+
+// encodeQuestions turns the questions that fit into a row, which it returns as well, into examples behind a prefix.
+func encodeQuestions(encoder eval.Encoder, questions []eval.Question, length int) (examples []pack.Example, prefix []int, fit []eval.Question, err error) {
+	if prefix, err = encoder.Prompt(""); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, question := range questions {
+		prompt, answer, err := encoder.Pair(question.Prompt, question.Answer)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if len(prompt)+len(answer)-1 <= length {
+			fit = append(fit, question)
+			examples = append(examples, pack.Example{Prompt: prompt[len(prefix):], Answer: answer})
+		}
+	}
+	return examples, prefix, fit, nil
 }
 
 // Batch returns the batch of a step.

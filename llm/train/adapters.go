@@ -47,7 +47,7 @@ func Adapters(ctx context.Context, base *llm.Checkpoint, data []Data, lr LowRank
 	if !(lr.Scale > 0) || math.IsInf(lr.Scale, 0) {
 		return nil, Log{}, fmt.Errorf("train: option Scale is out of range")
 	}
-	shapes, err := adapted(base.Config, lr)
+	shapes, err := Adapted(base.Config, lr)
 	if err != nil {
 		return nil, Log{}, err
 	}
@@ -72,8 +72,8 @@ func Adapters(ctx context.Context, base *llm.Checkpoint, data []Data, lr LowRank
 	return f.variants(params), log, nil
 }
 
-// adapted lists the matrices that lr selects, in canonical order.
-func adapted(cfg llm.Config, lr LowRankOptions) ([]llm.NamedShape, error) {
+// Adapted lists the matrices that lr selects, in canonical order.
+func Adapted(cfg llm.Config, lr LowRankOptions) ([]llm.NamedShape, error) {
 	modules := lr.Modules
 	if modules == nil {
 		modules = linearModules

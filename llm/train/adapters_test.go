@@ -119,7 +119,7 @@ func TestFactorGradientsEqualSpago(t *testing.T) {
 	base := writeBase(t, cfg, roughWeights(cfg, 5))
 	lr := LowRankOptions{Rank: 2, TrainA: true, Scale: 1.5}
 	rng := rand.New(rand.NewPCG(4, 4))
-	matrices, err := adapted(cfg, lr)
+	matrices, err := Adapted(cfg, lr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func NewFunctional(base *llm.Checkpoint, opt FunctionalOptions) (*Functional, er
 	}
 	f := &Functional{cfg: base.Config, opt: opt, feeder: newFeeder(base.Config)}
 	var err error
-	if f.adapted, err = adapted(base.Config, opt.LowRank); err != nil {
+	if f.adapted, err = Adapted(base.Config, opt.LowRank); err != nil {
 		return nil, err
 	}
 	f.frozen, err = frozenTensors(base, f.adapted, opt.LowRank.Rank, opt.Seed)
