@@ -28,8 +28,8 @@ func TestKilledFinetuneEndsTheSame(t *testing.T) {
 	} {
 		finetune := func(timeout time.Duration, out string) (killed bool) {
 			t.Helper()
-			args := append([]string{"finetune", "base", "--data", "q.jsonl", "--out", out, "--backend", "go", "--steps", "60", "--set", "train.save_every=8",
-				"--eval-split", "0.2", "--lr", "0.02"}, flags...)
+			args := append([]string{"finetune", "base", "--data", "q.jsonl", "--out", out, "--backend", "go", "--steps", "90", "--set", "train.save_every=8",
+				"--rows", "2", "--length", "64", "--eval-split", "0.2", "--lr", "0.02"}, flags...)
 			return runKilled(t, dir, timeout, codeOK, args...)
 		}
 		start := time.Now()
