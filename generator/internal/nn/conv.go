@@ -79,21 +79,26 @@ func ResBlock(s *optim.Scope, name string, x, embed *graph.Node, out int) *graph
 // Attention is multi-head attention with x (n, t, d), giving (n, t, d). bias (n, 1, 1, t), when given, is added to the scores: a large
 // negative number hides a token.
 func Attention(s *optim.Scope, name string, x, bias *graph.Node, heads int, gain float64) *graph.Node {
+	return CrossAttention(s, name, x, x, bias, heads, gain)
+}
+
+// CrossAttention is Attention of x (n, q, d) to y (n, t, d), giving (n, q, d).
+func CrossAttention(s *optim.Scope, name string, x, y, bias *graph.Node, heads int, gain float64) *graph.Node {
 	s = s.In(name)
-	n, t, d := x.Shape().Dim(0), x.Shape().Dim(1), x.Shape().Dim(2)
-	x = graph.Reshape(x, n*t, d)
-	head := func(name string) *graph.Node { // (n·heads, t, d/heads)
-		y := graph.Reshape(Dense(s, name, x, d, 1), n, t, heads, d/heads)
-		return graph.Reshape(graph.TransposeAllAxes(y, 0, 2, 1, 3), n*heads, t, d/heads)
+	n, queries, t, d := x.Shape().Dim(0), x.Shape().Dim(1), y.Shape().Dim(1), x.Shape().Dim(2)
+	head := func(name string, x *graph.Node) *graph.Node { // (n·heads, length, d/heads)
+		length := x.Shape().Dim(1)
+		h := graph.Reshape(Dense(s, name, graph.Reshape(x, n*length, d), d, 1), n, length, heads, d/heads)
+		return graph.Reshape(graph.TransposeAllAxes(h, 0, 2, 1, 3), n*heads, length, d/heads)
 	}
-	q, k, v := graph.MulScalar(head("q"), 1/math.Sqrt(float64(d/heads))), head("k"), head("v")
-	scores := graph.DotGeneral(q, []int{2}, []int{0}, k, []int{2}, []int{0}) // (n·heads, t, t)
+	q, k, v := graph.MulScalar(head("q", x), 1/math.Sqrt(float64(d/heads))), head("k", y), head("v", y)
+	scores := graph.DotGeneral(q, []int{2}, []int{0}, k, []int{2}, []int{0}) // (n·heads, queries, t)
 	if bias != nil {
-		scores = graph.Reshape(graph.Add(graph.Reshape(scores, n, heads, t, t), bias), n*heads, t, t)
+		scores = graph.Reshape(graph.Add(graph.Reshape(scores, n, heads, queries, t), bias), n*heads, queries, t)
 	}
-	y := graph.DotGeneral(graph.Softmax(scores, -1), []int{2}, []int{0}, v, []int{1}, []int{0}) // (n·heads, t, d/heads)
-	y = graph.TransposeAllAxes(graph.Reshape(y, n, heads, t, d/heads), 0, 2, 1, 3)
-	return graph.Reshape(Dense(s, "out", graph.Reshape(y, n*t, d), d, gain), n, t, d)
+	o := graph.DotGeneral(graph.Softmax(scores, -1), []int{2}, []int{0}, v, []int{1}, []int{0}) // (n·heads, queries, d/heads)
+	o = graph.TransposeAllAxes(graph.Reshape(o, n, heads, queries, d/heads), 0, 2, 1, 3)
+	return graph.Reshape(Dense(s, "out", graph.Reshape(o, n*queries, d), d, gain), n, queries, d)
 }
 
 func dims4(x *graph.Node) (n, h, w, c int) {

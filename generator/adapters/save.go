@@ -1,0 +1,124 @@
+package adapters
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"d2nwg/internal/compute"
+	"d2nwg/internal/compute/optim"
+	"d2nwg/llm"
+	"d2nwg/safetensors"
+)
+
+// FileName is a saved generator's one file: its numbers, and the rest as JSON in the header's metadata.
+const FileName = "adapters.safetensors"
+
+const metaKey = "d2nwg_adapters"
+
+// saved is what stands beside the numbers.
+type saved struct {
+	Format  int                `json:"format"` // version of this layout
+	Base    string             `json:"base"`   // hash of the base whose adapters these are
+	Config  Config             `json:"config"`
+	Rank    int                `json:"rank"`
+	Seed    uint64             `json:"shared_a_seed"`
+	States  int                `json:"states"`
+	Factors []llm.NamedShape   `json:"factors"`
+	Scale   map[string]float32 `json:"scale"`
+	Known   []Known            `json:"known"`
+	Summary Summary            `json:"summary"`
+}
+
+// Save writes the generator to dir. base is the hash of the base whose adapters it generates.
+func (g *Generator) Save(dir, base string) error {
+	arrays := map[string][]float32{}
+	for k, v := range g.params {
+		arrays["net/"+k] = v
+	}
+	for k, v := range g.diffusion.Params() {
+		arrays["diffusion/"+k] = v
+	}
+	for i, k := range g.known {
+		arrays[knownArray(i)] = slices.Concat(k.Features...)
+	}
+	data, err := json.Marshal(saved{1, base, g.cfg, g.rank, g.seed, g.states, g.factors, g.scale, g.known, g.summary})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return optim.WriteArrays(filepath.Join(dir, FileName), map[string]string{"format": "d2nwg", metaKey: string(data)}, arrays)
+}
+
+func knownArray(i int) string { return fmt.Sprintf("known/%06d", i) }
+
+// Open loads a generator that Save wrote, and the hash of its base.
+func Open(dir string, backend *compute.Backend) (g *Generator, base string, err error) {
+	path := filepath.Join(dir, FileName)
+	meta, arrays, err := optim.ReadArrays(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("%s holds no generator of adapters: %w", dir, err)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	var in saved
+	if err := json.Unmarshal([]byte(meta[metaKey]), &in); err != nil {
+		return nil, "", fmt.Errorf("%w: %s: its description: %v", safetensors.ErrFormat, path, err)
+	}
+	if g, err = restore(in, arrays, backend); err != nil {
+		return nil, "", fmt.Errorf("%w: %s: %v", safetensors.ErrFormat, dir, err)
+	}
+	return g, in.Base, nil
+}
+
+// restore rebuilds a generator from its saved parts.
+func restore(in saved, arrays map[string][]float32, backend *compute.Backend) (*Generator, error) {
+	if in.Format != 1 {
+		return nil, fmt.Errorf("its format %d is unknown to this version", in.Format)
+	}
+	if err := in.Config.Check(); err != nil {
+		return nil, err
+	}
+	if in.Rank < 1 || in.States < 1 || len(in.Factors) == 0 {
+		return nil, fmt.Errorf("rank %d, %d states, %d factors are no generator's", in.Rank, in.States, len(in.Factors))
+	}
+	for _, f := range in.Factors {
+		if len(f.Shape) != 2 || f.Shape[0] < 1 || f.Shape[1] != in.Rank || !(in.Scale[f.Name] > 0) {
+			return nil, fmt.Errorf("the factor of %s has shape %v and scale %v", f.Name, f.Shape, in.Scale[f.Name])
+		}
+	}
+	g := &Generator{
+		net: net{in.Config, in.Factors, in.Rank}, seed: in.Seed, states: in.States, scale: in.Scale, params: below(arrays, "net/"),
+		known: in.Known, summary: in.Summary, backend: backend, funcs: map[string]*optim.Func{},
+	}
+	for i := range g.known {
+		all := arrays[knownArray(i)]
+		if len(all) == 0 || len(all)%in.Config.Feature != 0 {
+			return nil, fmt.Errorf("the features of the task %s are missing", g.known[i].Name)
+		}
+		for part := range slices.Chunk(all, in.Config.Feature) {
+			g.known[i].Features = append(g.known[i].Features, part)
+		}
+	}
+	return g, g.buildDiffusion(below(arrays, "diffusion/"))
+}
+
+// below takes the arrays below a prefix.
+func below(arrays map[string][]float32, prefix string) map[string][]float32 {
+	out := map[string][]float32{}
+	for _, k := range slices.Sorted(maps.Keys(arrays)) {
+		if name, ok := strings.CutPrefix(k, prefix); ok {
+			out[name] = arrays[k]
+		}
+	}
+	return out
+}

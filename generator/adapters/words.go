@@ -1,0 +1,59 @@
+package adapters
+
+import (
+	"hash/fnv"
+	"math"
+	"strings"
+	"unicode"
+)
+
+// words cuts a description into lower-case words, numbers and single signs.
+func words(text string) []string {
+	var out []string
+	word := strings.Builder{}
+	flush := func() {
+		if word.Len() > 0 {
+			out = append(out, word.String())
+			word.Reset()
+		}
+	}
+	for _, r := range strings.ToLower(text) {
+		switch {
+		case unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.M, r):
+			word.WriteRune(r)
+		case unicode.IsSpace(r) || r == '.' || r == '\'':
+			flush()
+		default:
+			flush()
+			out = append(out, string(r))
+		}
+	}
+	flush()
+	return out
+}
+
+// bag writes the words of a text into x (words, buckets) and their mask (words): each is its own bucket and, with half of the weight, those
+// of its letter trigrams, so that a word never met is close to its relatives (Bojanowski et al. 2017, fastText).
+func (c TextConfig) bag(text string, x, mask []float32) {
+	clear(x)
+	clear(mask)
+	for i, w := range words(text) {
+		if i >= c.Words {
+			return
+		}
+		mask[i] = 1
+		row := x[i*c.Buckets : (i+1)*c.Buckets]
+		row[c.bucket("="+w)]++
+		letters := []rune("<" + w + ">")
+		n := len(letters) - 2
+		for k := range n {
+			row[c.bucket(string(letters[k:k+3]))] += float32(0.5 / math.Sqrt(float64(n)))
+		}
+	}
+}
+
+func (c TextConfig) bucket(s string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(s))
+	return int(h.Sum32() % uint32(c.Buckets))
+}
