@@ -24,6 +24,7 @@ type Generator struct {
 	params    map[string][]float32
 	diffusion *diffusion.Model
 	known     []Known
+	members   []Member
 	summary   Summary
 	backend   *compute.Backend
 	funcs     map[string]*optim.Func
@@ -69,6 +70,11 @@ func Train(ctx context.Context, cfg Config, set Set, opt TrainOptions) (*Generat
 		Functional: last["functional"], Reconstruction: last["reconstruction"], Align: last["align"], Contrast: last["contrast"],
 		Tasks: len(set.Tasks), Adapters: len(s.having),
 	}
+	for _, t := range set.Tasks {
+		for _, w := range t.Weights {
+			g.members = append(g.members, Member{t.Name, w})
+		}
+	}
 	if err := g.learnLatents(ctx, set, opt); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -77,6 +83,9 @@ func Train(ctx context.Context, cfg Config, set Set, opt TrainOptions) (*Generat
 
 // Summary tells how well the parts fit the training set.
 func (g *Generator) Summary() Summary { return g.summary }
+
+// BaseTensor is a tensor of a base that was trained too.
+func (g *Generator) BaseTensor(name string) []float32 { return g.params["base."+name] }
 
 // Config returns the configuration the generator was trained with.
 func (g *Generator) Config() Config { return g.cfg }

@@ -33,6 +33,7 @@ type saved struct {
 	Factors []llm.NamedShape   `json:"factors"`
 	Scale   map[string]float32 `json:"scale"`
 	Known   []Known            `json:"known"`
+	Members []string           `json:"members"` // the tasks of the trained adapters
 	Summary Summary            `json:"summary"`
 }
 
@@ -48,7 +49,14 @@ func (g *Generator) Save(dir, base string) error {
 	for i, k := range g.known {
 		arrays[knownArray(i)] = slices.Concat(k.Features...)
 	}
-	data, err := json.Marshal(saved{1, base, g.cfg, g.rank, g.seed, g.states, g.factors, g.scale, g.known, g.summary})
+	out := saved{Format: 1, Base: base, Config: g.cfg, Rank: g.rank, Seed: g.seed, States: g.states, Factors: g.factors, Scale: g.scale, Known: g.known, Summary: g.summary}
+	for i, m := range g.members {
+		out.Members = append(out.Members, m.Task)
+		for _, f := range g.factors {
+			arrays[memberArray(i)+f.Name] = m.Weights[f.Name]
+		}
+	}
+	data, err := json.Marshal(out)
 	if err != nil {
 		return err
 	}
@@ -59,6 +67,8 @@ func (g *Generator) Save(dir, base string) error {
 }
 
 func knownArray(i int) string { return fmt.Sprintf("known/%06d", i) }
+
+func memberArray(i int) string { return fmt.Sprintf("member/%06d/", i) }
 
 // Open loads a generator that Save wrote, and the hash of its base.
 func Open(dir string, backend *compute.Backend) (g *Generator, base string, err error) {
@@ -108,6 +118,15 @@ func restore(in saved, arrays map[string][]float32, backend *compute.Backend) (*
 		for part := range slices.Chunk(all, in.Config.Feature) {
 			g.known[i].Features = append(g.known[i].Features, part)
 		}
+	}
+	for i, task := range in.Members {
+		m := Member{task, below(arrays, memberArray(i))}
+		for _, f := range g.factors {
+			if len(m.Weights[f.Name]) != f.Elements() {
+				return nil, fmt.Errorf("the trained adapter %d has %d values for %s, shape %v needs %d", i, len(m.Weights[f.Name]), f.Name, f.Shape, f.Elements())
+			}
+		}
+		g.members = append(g.members, m)
 	}
 	return g, g.buildDiffusion(below(arrays, "diffusion/"))
 }
