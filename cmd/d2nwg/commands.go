@@ -28,6 +28,7 @@ func commands() []*cli.Command {
 		pretrainCommand(),
 		finetuneCommand(),
 		relativesCommand(),
+		zooCommand(),
 		pullCommand(),
 		pushCommand(),
 		loraCommand(),
