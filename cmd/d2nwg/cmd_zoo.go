@@ -62,7 +62,7 @@ func zooCommand() *cli.Command {
 			Description: describe("", "d2nwg zoo list zoos/mine", "tasks, scores, sizes"),
 			Flags:       []cli.Flag{base()},
 			Action:      action(runZooList),
-		}},
+		}, learnCommand()},
 	}
 }
 

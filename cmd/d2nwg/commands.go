@@ -29,6 +29,7 @@ func commands() []*cli.Command {
 		finetuneCommand(),
 		relativesCommand(),
 		zooCommand(),
+		generateCommand(),
 		pullCommand(),
 		pushCommand(),
 		loraCommand(),

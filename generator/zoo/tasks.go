@@ -115,7 +115,9 @@ func (t Task) check(dir string) error {
 }
 
 // WriteIndex writes index.json, whole or not at all.
-func WriteIndex(dir string, tasks []Task) error { return writeJSON(filepath.Join(dir, IndexName), tasks) }
+func WriteIndex(dir string, tasks []Task) error {
+	return writeJSON(filepath.Join(dir, IndexName), tasks)
+}
 
 func readJSON(path string, to any) error {
 	info, err := os.Stat(path)

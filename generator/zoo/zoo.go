@@ -94,4 +94,6 @@ func (m Manifest) Shared(v *llm.Variant) bool {
 }
 
 // MemberDir is the folder of a task's adapter below the zoo.
-func MemberDir(task string, seed int) string { return fmt.Sprintf("%s/%s-s%d", AdaptersDir, task, seed) }
+func MemberDir(task string, seed int) string {
+	return fmt.Sprintf("%s/%s-s%d", AdaptersDir, task, seed)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"d2nwg/cmd/internal/zoo"
+	"d2nwg/generator/adapters"
+
+	"github.com/urfave/cli/v2"
+)
+
+func generateCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "generate",
+		Usage:     "make the LoRA adapter of a task from a description or examples",
+		UsageText: "d2nwg generate --generator DIR (--describe TEXT | --examples FILE.jsonl) --out DIR [flags]",
+		Description: describe("The generator is what 'd2nwg zoo learn' trained; the result is a PEFT adapter of the same base, with generated.json\n"+
+			"beside it: how far the description is from everything trained, and how near the adapter is to a trained one. Where the\n"+
+			"zoo has nothing that resembles the description, the adapter of the most similar task or the mean of all is written, and\n"+
+			"a line says so. Of 40 examples or more, a tenth is kept aside and tells each sample's accuracy.",
+			"d2nwg generate --generator zoos/gen --describe \"Write the letters of the word backwards.\" --out adapters/reverse", "from words",
+			"d2nwg generate --generator zoos/gen --examples few.jsonl --n 8 --out adapters/mine", "eight samples from examples",
+			"d2nwg eval bundled --adapter adapters/reverse --tasks reverse.jsonl --json", "its score"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "base", Value: "bundled", Usage: "checkpoint folder or address"},
+			&cli.StringFlag{Name: "generator", Required: true, Usage: "folder of a trained generator"},
+			&cli.StringFlag{Name: "describe", Usage: "what the adapter should do, in words"},
+			&cli.StringFlag{Name: "examples", Usage: "JSONL file of {\"prompt\",\"answer\"}, or its address"},
+			&cli.StringFlag{Name: "out", Required: true, Usage: "the adapter's folder; with --n above 1 the folder of OUT/000, OUT/001, …"},
+			&cli.IntFlag{Name: "n", Value: 1, Usage: "samples"},
+			&cli.Float64Flag{Name: "guidance", DefaultText: "the generator's", Usage: "classifier-free guidance; 1 = the conditional model alone"},
+			&cli.Float64Flag{Name: "temperature", DefaultText: "the generator's", Usage: "scale of the sampler's noise"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "same seed, same bytes"},
+			&cli.StringFlag{Name: "far", Value: zoo.FarNearest, Usage: "what to do about a description unlike everything trained: nearest (fall back, saying so) or generate"},
+			&cli.StringFlag{Name: "backend", Value: "go", Usage: "go, onnx, xla or auto"},
+			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "replace an adapter in OUT"},
+		},
+		Action: action(runGenerate),
+	}
+}
+
+func runGenerate(ctx context.Context, s *session) error {
+	if _, err := s.args(); err != nil {
+		return err
+	}
+	switch {
+	case s.String("describe") == "" && s.String("examples") == "":
+		return usagef("generate needs --describe or --examples")
+	case s.Int("n") < 1:
+		return usagef("--n must be at least 1, is %d", s.Int("n"))
+	case s.String("far") != zoo.FarNearest && s.String("far") != zoo.FarGenerate:
+		return usagef("--far is %s or %s, not %q", zoo.FarNearest, zoo.FarGenerate, s.String("far"))
+	}
+	opt := zoo.GenerateOptions{
+		BaseName: s.String("base"), Out: s.String("out"), Describe: s.String("describe"), N: s.Int("n"), Seed: s.Uint64("seed"), Far: s.String("far"),
+		Force: s.Bool("force"), Warn: s.UI.Warnf,
+	}
+	var err error
+	if opt.Base, _, err = s.resolve(s.String("base"), true); err != nil {
+		return err
+	}
+	if opt.Generator, _, err = s.resolve(s.String("generator"), false); err != nil {
+		return err
+	}
+	if s.String("examples") != "" {
+		if opt.Examples, _, err = s.resolve(s.String("examples"), false); err != nil {
+			return err
+		}
+	}
+	for flag, to := range map[string]**float64{"guidance": &opt.Sample.Guidance, "temperature": &opt.Sample.Temperature} {
+		if s.IsSet(flag) {
+			v := s.Float64(flag)
+			if !(v >= 0) {
+				return usagef("--%s must not be negative, is %g", flag, v)
+			}
+			*to = &v
+		}
+	}
+	if opt.Backend, err = openBackend(ctx, s, s.String("backend")); err != nil {
+		return err
+	}
+	all, err := zoo.Generate(ctx, opt)
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	s.UI.Close()
+	return s.UI.Result(all, func(w io.Writer) {
+		for _, g := range all {
+			fmt.Fprintf(w, "%s: %s", g.Dir, g.Source)
+			if g.Novelty != nil {
+				fmt.Fprintf(w, ", nearest trained adapter %s (cosine %.2f)", g.Novelty.Nearest, g.Novelty.Cosine)
+				if g.Novelty.Copy {
+					fmt.Fprint(w, ", a copy of it")
+				}
+			}
+			if g.Accuracy != nil {
+				fmt.Fprintf(w, ", %.3f of %d examples kept aside", *g.Accuracy, g.Held)
+			}
+			fmt.Fprintln(w)
+		}
+	})
+}
+
+// learnCommand is `zoo learn`.
+func learnCommand() *cli.Command {
+	return &cli.Command{
+		Name: "learn", Usage: "train the generator of a zoo's adapters", ArgsUsage: "DIR", UsageText: "d2nwg zoo learn DIR --out GENERATOR [flags]",
+		Description: describe("Learns from every training task: its descriptions, its questions through the frozen base, and its adapters. Interrupted,\n"+
+			"the same command continues.",
+			"d2nwg zoo learn zoos/mine --out zoos/gen", "",
+			"d2nwg zoo learn zoos/mine --out zoos/classic --preset paper", "reconstruction and alignment only, as in the paper"),
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "base", Value: "bundled", Usage: "checkpoint folder or address whose adapters these are"},
+			&cli.StringFlag{Name: "out", Required: true, Usage: "the generator's folder"},
+			&cli.StringFlag{Name: "preset", Value: adapters.Modern, Usage: "modern or paper"},
+			&cli.IntFlag{Name: "steps", DefaultText: "the preset's", Usage: "optimizer steps of encoders and decoder"},
+			&cli.IntFlag{Name: "diffusion-steps", DefaultText: "the preset's", Usage: "optimizer steps of the diffusion"},
+			&cli.IntFlag{Name: "length", DefaultText: "32", Usage: "tokens of a row of questions; longer questions are left out"},
+			&cli.Float64Flag{Name: "lr", DefaultText: "the preset's", Usage: "peak learning rate"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of everything"},
+			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "training backend: auto, go, onnx or xla"},
+			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "replace a generator in OUT"},
+		},
+		Action: action(runZooLearn),
+	}
+}
+
+func runZooLearn(ctx context.Context, s *session) error {
+	args, err := s.args("DIR")
+	if err != nil {
+		return err
+	}
+	cfg, err := adapters.Default(s.String("preset"))
+	if err != nil {
+		return usagef("%v", err)
+	}
+	cfg.Seed = s.Uint64("seed")
+	for flag, to := range map[string]*int{"steps": &cfg.Steps, "diffusion-steps": &cfg.Diffusion.Steps, "length": &cfg.Length} {
+		if s.IsSet(flag) {
+			*to = s.Int(flag)
+		}
+	}
+	if s.IsSet("lr") {
+		cfg.LearningRate = s.Float64("lr")
+	}
+	if err := cfg.Check(); err != nil {
+		return usagef("%v", err)
+	}
+	opt := zoo.LearnOptions{Dir: args[0], Out: s.String("out"), Config: cfg, Force: s.Bool("force"), Progress: s.UI.Progress()}
+	if opt.Base, _, err = s.resolve(s.String("base"), true); err != nil {
+		return err
+	}
+	if opt.Backend, err = openBackend(ctx, s, s.String("backend")); err != nil {
+		return err
+	}
+	sum, err := zoo.Learn(ctx, opt)
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("%v", err)
+	}
+	if err != nil {
+		return err
+	}
+	s.UI.Close()
+	return s.UI.Result(sum, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: learned from %d tasks and %d adapters; loss through the base %.4f nats a token, reconstruction error %.3f\n",
+			opt.Out, sum.Tasks, sum.Adapters, sum.Functional, sum.Reconstruction)
+	})
+}

@@ -1,0 +1,139 @@
+package zoo
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"d2nwg/cmd/internal/pipeline"
+	"d2nwg/eval"
+	"d2nwg/eval/traindata"
+	"d2nwg/generator/adapters"
+	"d2nwg/generator/zoo"
+	"d2nwg/internal/compute"
+	"d2nwg/internal/compute/optim"
+	"d2nwg/internal/progress"
+	"d2nwg/internal/stats"
+	"d2nwg/llm"
+	"d2nwg/llm/engine"
+	"d2nwg/llm/pack"
+	"d2nwg/llm/tokenizer"
+)
+
+// LearnOptions say how a generator of adapters is trained.
+type LearnOptions struct {
+	Dir      string // the zoo
+	Base     string // folder
+	Out      string
+	Config   adapters.Config
+	Force    bool
+	Backend  *compute.Backend
+	Progress progress.Func
+}
+
+// learnedExamples is how many examples of a task the set encoder sees.
+const learnedExamples = 64
+
+// Learn trains a generator on a zoo and saves it. Killed at any moment, the same call continues.
+func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
+	if _, err := os.Stat(filepath.Join(opt.Out, adapters.FileName)); err == nil && !opt.Force {
+		return nil, fmt.Errorf("%s holds a generator already; choose another folder, or --force to replace it: %w", opt.Out, fs.ErrExist)
+	}
+	base, err := llm.Open(opt.Base)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	tok, err := tokenizer.Open(opt.Base)
+	if err != nil {
+		return nil, err
+	}
+	z, err := zoo.Open(opt.Dir, base)
+	if err != nil {
+		return nil, err
+	}
+	set, err := trainingSet(z, base, tok, opt.Config)
+	if err != nil {
+		return nil, err
+	}
+	key, err := learnKey(z, opt.Config)
+	if err != nil {
+		return nil, err
+	}
+	state := opt.Out + ".state"
+	g, err := adapters.Train(ctx, opt.Config, *set, adapters.TrainOptions{Backend: opt.Backend, Progress: opt.Progress, State: func(stage string) *optim.Checkpoints {
+		return &optim.Checkpoints{Path: filepath.Join(state, stage+".state.safetensors"), Key: key, Every: 200}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	if err := g.Save(opt.Out, z.Manifest.Base); err != nil {
+		return nil, err
+	}
+	summary := g.Summary()
+	return &summary, os.RemoveAll(state)
+}
+
+// learnKey binds a training state to what is learned.
+func learnKey(z *zoo.Zoo, cfg adapters.Config) (string, error) {
+	cfg.Guidance, cfg.SampleSteps, cfg.Temperature = 0, 0, 0
+	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg})
+	return fmt.Sprintf("%x", sha256.Sum256(data)), err
+}
+
+// trainingSet lays out the zoo's training tasks. Held-out tasks and their adapters are not among them.
+func trainingSet(z *zoo.Zoo, base *llm.Checkpoint, tok tokenizer.Tokenizer, cfg adapters.Config) (*adapters.Set, error) {
+	model, err := engine.New(base, engine.Options{})
+	if err != nil {
+		return nil, err
+	}
+	set := &adapters.Set{Base: base, Rank: z.Manifest.Rank, Seed: z.Manifest.SharedA, Module: z.Manifest.Modules, States: StateLen(model)}
+	var data []*traindata.Questions
+	for _, t := range z.Tasks {
+		if !t.Training() {
+			continue
+		}
+		questions, err := eval.ReadQuestions(t.File(z.Dir), stats.DefaultShares)
+		if err != nil {
+			return nil, err
+		}
+		some := questions.Questions[stats.Train]
+		task := adapters.Task{Name: t.Name, Descriptions: t.Wordings()}
+		if task.States, err = States(model, tok, some[:min(len(some), learnedExamples)]); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.File(z.Dir), err)
+		}
+		for _, m := range z.Manifest.Members {
+			if m.Task != t.Name {
+				continue
+			}
+			v, err := z.Variant(m)
+			if err != nil {
+				return nil, fmt.Errorf("adapter %s: %w", m.Dir, err)
+			}
+			if !z.Manifest.Shared(v) {
+				continue // of factors A of its own: only its task is learned from
+			}
+			b := map[string][]float32{}
+			for name, l := range v.LowRank {
+				b[name] = l.B
+			}
+			task.Weights = append(task.Weights, b)
+		}
+		q, err := traindata.NewQuestions(tok, questions, cfg.Rows, cfg.Length, pipeline.Seed(cfg.Seed, "questions of "+t.Name, 0))
+		if err != nil {
+			return nil, err
+		}
+		set.Tasks, data = append(set.Tasks, task), append(data, q)
+	}
+	if len(set.Tasks) == 0 {
+		return nil, errors.New("the zoo has no training tasks")
+	}
+	set.Batch = func(task, step int) (*pack.Batch, error) { return data[task].Batch(step) }
+	return set, nil
+}
