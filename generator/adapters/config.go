@@ -42,8 +42,6 @@ type Config struct {
 	WeightShare    float64 `json:"weight_share" yaml:"weight_share" doc:"share that is decoded from a trained adapter of the task, where there is one; the rest from words"`
 	Noise          float64 `json:"noise" yaml:"noise" doc:"deviation of what is added to latents in training; their own is 1"`
 
-	Cotrain bool `json:"cotrain" yaml:"cotrain" doc:"train the base too"`
-
 	Steps        int     `json:"steps" yaml:"steps" doc:"optimizer steps"`
 	Groups       int     `json:"groups" yaml:"groups" doc:"adapters a step"`
 	Rows         int     `json:"rows" yaml:"rows" doc:"rows of examples an adapter and step"`

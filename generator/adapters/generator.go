@@ -84,9 +84,6 @@ func Train(ctx context.Context, cfg Config, set Set, opt TrainOptions) (*Generat
 // Summary tells how well the parts fit the training set.
 func (g *Generator) Summary() Summary { return g.summary }
 
-// BaseTensor is a tensor of a base that was trained too.
-func (g *Generator) BaseTensor(name string) []float32 { return g.params["base."+name] }
-
 // Config returns the configuration the generator was trained with.
 func (g *Generator) Config() Config { return g.cfg }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -58,7 +57,7 @@ const (
 func newStep(cfg Config, set Set, backend *compute.Backend) (*step, error) {
 	f, err := train.NewFunctional(set.Base, train.FunctionalOptions{
 		LowRank: train.LowRankOptions{Rank: set.Rank, Modules: set.Module}, Seed: set.Seed,
-		Groups: cfg.Groups, Rows: cfg.Rows, Length: cfg.Length, Backend: backend, TrainBase: cfg.Cotrain,
+		Groups: cfg.Groups, Rows: cfg.Rows, Length: cfg.Length, Backend: backend,
 	})
 	if err != nil {
 		return nil, err
@@ -116,25 +115,8 @@ func (s *step) loss(sc *optim.Scope, in []*graph.Node) []*graph.Node {
 		for _, f := range s.factors {
 			b[f.Name] = graph.MulScalar(b[f.Name], float64(s.scale[f.Name]))
 		}
-		if s.cfg.Cotrain {
-			for i, a := range s.functional.Frozen() {
-				if !strings.HasPrefix(a.Name, "A:") {
-					values := a.Values
-					frozen[i] = sc.In("base").Param(a.Name, func(_ *rand.Rand, v []float32) { copy(v, values) }, a.Shape...)
-				}
-			}
-		}
-		loss, dB, dW := s.functional.Build(frozen, batch, b)
+		loss, dB := s.functional.Build(frozen, batch, b)
 		through = nn.Mean(train.Through(loss, b, dB))
-		if s.cfg.Cotrain {
-			for i, a := range s.functional.Frozen() {
-				if !strings.HasPrefix(a.Name, "A:") {
-					x := graph.Mul(frozen[i], graph.StopGradient(dW[a.Name]))
-					x = graph.DivScalar(nn.Sum(x), float64(g))
-					through = graph.Add(through, graph.Sub(x, graph.StopGradient(x)))
-				}
-			}
-		}
 		functional = nn.Mean(loss)
 	}
 	decoded := s.decode(sc, zWeights)

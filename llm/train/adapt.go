@@ -1,10 +1,6 @@
 package train
 
-import (
-	"cmp"
-
-	"github.com/gomlx/gomlx/core/graph"
-)
+import "github.com/gomlx/gomlx/core/graph"
 
 // adapt is scale·(x·Aᵀ)·Bᵀ with the factors of each group: x (M, in) → (M, out). Multiplying the narrow (x·Aᵀ) by the scale gives the
 // gradients of both factors their part of it.
@@ -16,7 +12,7 @@ func (n *net) adapt(name string, l lowRank, x *node) (*node, back) {
 	y := graph.DotGeneral(z, []int{2}, []int{0}, l.b, []int{2}, []int{0}) // (groups, each, out)
 	return graph.Reshape(y, n.positions(), out), func(dy *node) *node {
 		d := graph.Reshape(dy, n.groups, each, out)
-		n.gradient(cmp.Or(l.grad, name), transposedProduct(d, z))              // (groups, out, r)
+		n.gradient(name, transposedProduct(d, z))                              // (groups, out, r)
 		dz := graph.DotGeneral(d, []int{2}, []int{0}, l.b, []int{1}, []int{0}) // (groups, each, r)
 		return downBack(graph.Reshape(l.scaled(dz), n.positions(), r))
 	}

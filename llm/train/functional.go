@@ -30,7 +30,6 @@ type FunctionalOptions struct {
 	Seed         uint64         // of the shared factors A (llm.SharedA)
 	Groups       int            // adapters
 	Rows, Length int            // shape of each adapter's batch
-	TrainBase    bool           // give gradients of the losses' sum by the base's tensors, too
 	Backend      *compute.Backend
 }
 
@@ -135,7 +134,7 @@ func (f *Functional) Shapes() (frozen, batch [][]int) {
 // factors (groups, out, r) by tensor name, as Factors lists them. It returns each group's loss (groups), in nats per weighted token, and its
 // gradient by that group's B. The backward pass is written out, so the caller's autodiff must not go through the result: see Through.
 // Like everything that builds graphs it panics where nodes don't fit; call it inside compute.Safe or Backend.Compile.
-func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node) (loss *graph.Node, dB, dW map[string]*graph.Node) {
+func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node) (loss *graph.Node, dB map[string]*graph.Node) {
 	if len(frozen) != len(f.frozen) || len(batch) != len(batchNames) || len(b) != len(f.adapted) {
 		panic(fmt.Errorf("train: %d frozen tensors, %d arrays of a batch and %d factors given, %d, %d and %d needed",
 			len(frozen), len(batch), len(b), len(f.frozen), len(batchNames), len(f.adapted)))
@@ -154,21 +153,12 @@ func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node
 		if !ok || !slices.Equal(factor.Shape().Dimensions, append([]int{f.opt.Groups}, s.Shape...)) {
 			panic(fmt.Errorf("train: tensor %s has no factor B of %d × %v", s.Name, f.opt.Groups, s.Shape))
 		}
-		n.lowRank[s.Name] = lowRank{a: n.tensors[factorA(s.Name)], b: factor, grad: factorB(s.Name)}
+		n.lowRank[s.Name] = lowRank{a: n.tensors[factorA(s.Name)], b: factor}
 	}
-	n.trainable = f.opt.TrainBase
 	loss, backward := n.loss(in)
 	backward()
-	dB = map[string]*graph.Node{}
-	for _, s := range f.adapted {
-		dB[s.Name] = n.grads[factorB(s.Name)]
-		delete(n.grads, factorB(s.Name))
-	}
-	return loss, dB, n.grads
+	return loss, n.grads
 }
-
-// factorB is the name of the gradient of a tensor's B.
-func factorB(tensor string) string { return "B:" + tensor }
 
 // Through returns Build's loss (groups) as a function of b that autodiff can go through: its gradient by b[name] is dB[name].
 func Through(loss *graph.Node, b, dB map[string]*graph.Node) *graph.Node {

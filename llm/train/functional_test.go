@@ -62,7 +62,7 @@ func functionalProgram(t *testing.T, f *Functional, outputs func(b, dB map[strin
 		for _, s := range f.Factors() {
 			b[s.Name] = declare("B:"+s.Name, 2, s.Shape[0], s.Shape[1])
 		}
-		loss, dB, _ := f.Build(frozen, batch, b)
+		loss, dB := f.Build(frozen, batch, b)
 		return outputs(b, dB, loss)
 	})
 	if err != nil {
@@ -252,7 +252,7 @@ func TestFunctionalRefuses(t *testing.T) {
 		t.Error("a row too few: no error")
 	}
 	_, err := f.opt.Backend.Compile("no inputs", func(g *graph.Graph) []*node {
-		loss, _, _ := f.Build(nil, nil, nil)
+		loss, _ := f.Build(nil, nil, nil)
 		return []*node{loss}
 	})
 	if err == nil {

@@ -41,7 +41,6 @@ type lowRank struct {
 	a     *node   // (r, in), or (groups, r, in)
 	b     *node   // (groups, out, r)
 	scale float64 // 0 = 1
-	grad  string  // the name of B's gradient; "" = the tensor's own
 }
 
 // factorA is the name under which the graph and the layout know the A of a tensor; its B has the tensor's own.
