@@ -53,6 +53,20 @@ func zooCommand() *cli.Command {
 			},
 			Action: action(runZooBuild),
 		}, {
+			Name: "add", Usage: "import an adapter", ArgsUsage: "DIR ADAPTER", UsageText: "d2nwg zoo add DIR ADAPTER --name TASK [--description TEXT --data FILE.jsonl]",
+			Description: describe("ADAPTER is a PEFT adapter or a saved variant of the base, a folder or an address. Of an adapter with factors A of its own\n"+
+				"a generator learns the task alone.",
+				"d2nwg zoo add zoos/mine hf://me/poems-lora --name poems --description \"Answer in rhyme.\" --data poems.jsonl", "with its task",
+				"d2nwg zoo add zoos/mine adapters/sort --name sort", "one more adapter of a task that is there"),
+			Flags: []cli.Flag{
+				base(),
+				&cli.StringFlag{Name: "name", Required: true, Usage: "of the adapter's task"},
+				&cli.StringSliceFlag{Name: "description", Usage: "of the task, if the zoo doesn't have it (repeatable: paraphrases)"},
+				&cli.StringFlag{Name: "data", Usage: "the task's questions, if the zoo doesn't have it"},
+				&cli.StringFlag{Name: "split", Value: zoos.TrainSplit, Usage: "of the task: \"train\", or a name of held-out tasks"},
+			},
+			Action: action(runZooAdd),
+		}, {
 			Name: "check", Usage: "report duplicates, broken and useless members", ArgsUsage: "DIR", UsageText: "d2nwg zoo check DIR [--base BASE]",
 			Description: describe("Exits 3 when a member is broken.", "d2nwg zoo check zoos/mine --json", "as JSON"),
 			Flags:       []cli.Flag{base()},
@@ -109,6 +123,35 @@ func runZooBuild(ctx context.Context, s *session) error {
 		if len(sum.Weak) > 0 {
 			fmt.Fprintf(w, "below one half: %s\n", strings.Join(sum.Weak, " "))
 		}
+	})
+}
+
+func runZooAdd(ctx context.Context, s *session) error {
+	args, err := s.args("DIR", "ADAPTER")
+	if err != nil {
+		return err
+	}
+	opt := zoo.AddOptions{
+		Dir: args[0], From: args[1], Task: zoos.Task{Name: s.String("name"), Split: s.String("split"), Descriptions: s.StringSlice("description")},
+	}
+	for _, place := range []struct {
+		to      *string
+		address string
+		model   bool
+	}{{&opt.Base, s.String("base"), true}, {&opt.Adapter, args[1], true}, {&opt.Data, s.String("data"), false}} {
+		if place.address == "" {
+			continue
+		}
+		if *place.to, _, err = s.resolve(place.address, place.model); err != nil {
+			return err
+		}
+	}
+	m, err := zoo.Add(ctx, opt)
+	if err != nil {
+		return err
+	}
+	return s.UI.Result(m, func(w io.Writer) {
+		fmt.Fprintf(w, "%s: %.3f of %d held questions, the base's %.3f\n", m.Dir, m.Accuracy, m.N, m.Base)
 	})
 }
 

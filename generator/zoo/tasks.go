@@ -92,7 +92,8 @@ func ReadTasks(dir string) ([]Task, error) {
 	return tasks, nil
 }
 
-func (t Task) check(dir string) error {
+// CheckName refuses a task whose name can't be a file's, or that has no words.
+func (t Task) CheckName() error {
 	if !taskName.MatchString(t.Name) {
 		return fmt.Errorf("%w: the name %q can't be a file's; use letters, digits and ._+-", safetensors.ErrFormat, t.Name)
 	}
@@ -103,6 +104,13 @@ func (t Task) check(dir string) error {
 		if strings.TrimSpace(d) == "" {
 			return fmt.Errorf("%w: %s has an empty description", safetensors.ErrFormat, t.Name)
 		}
+	}
+	return nil
+}
+
+func (t Task) check(dir string) error {
+	if err := t.CheckName(); err != nil {
+		return err
 	}
 	info, err := os.Stat(t.File(dir))
 	if err != nil {
