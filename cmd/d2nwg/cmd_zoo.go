@@ -21,8 +21,9 @@ func zooCommand() *cli.Command {
 		return &cli.StringFlag{Name: "base", Value: "bundled", Usage: "checkpoint folder or address whose adapters these are"}
 	}
 	return &cli.Command{
-		Name:  "zoo",
-		Usage: "train an adapter for each of many tasks: what a generator of adapters learns from",
+		Name:      "zoo",
+		Usage:     "train an adapter for each of many tasks: what a generator of adapters learns from",
+		UsageText: "d2nwg zoo build|add|check|list|learn|table …",
 		Description: describe("A zoo is a folder: index.json lists tasks, [{\"name\",\"split\",\"description\" or \"descriptions\"}], and NAME.jsonl holds each\n"+
 			"one's questions, {\"prompt\",\"answer\"} a line. Adapters are trained for the tasks of the split \"train\".",
 			"d2nwg zoo build zoos/mine", "an adapter for every training task of zoos/mine/index.json",
@@ -76,7 +77,7 @@ func zooCommand() *cli.Command {
 			Description: describe("", "d2nwg zoo list zoos/mine", "tasks, scores, sizes"),
 			Flags:       []cli.Flag{base()},
 			Action:      action(runZooList),
-		}, learnCommand()},
+		}, learnCommand(), zooTableCommand()},
 	}
 }
 

@@ -97,3 +97,13 @@ func (m Manifest) Shared(v *llm.Variant) bool {
 func MemberDir(task string, seed int) string {
 	return fmt.Sprintf("%s/%s-s%d", AdaptersDir, task, seed)
 }
+
+// Member is a task's first adapter; nil when it has none.
+func (z *Zoo) Member(task string) *Member {
+	for i, m := range z.Manifest.Members {
+		if m.Task == task {
+			return &z.Manifest.Members[i]
+		}
+	}
+	return nil
+}

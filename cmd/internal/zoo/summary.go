@@ -1,0 +1,157 @@
+package zoo
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"d2nwg/cmd/internal/ui"
+	"d2nwg/internal/stats"
+)
+
+// Splits of tasks that are reported apart, whatever split they are in: an accuracy there says little.
+const (
+	cheapSuffix      = " (cheap answer)"
+	impossibleSuffix = " (not told by words)"
+	cheapShare       = 0.4
+)
+
+// group is where a row is counted.
+func (r Row) group() string {
+	switch {
+	case r.Impossible != "":
+		return r.Split + impossibleSuffix
+	case r.Cheap >= cheapShare:
+		return r.Split + cheapSuffix
+	}
+	return r.Split
+}
+
+const (
+	tableResamples = 10000
+	tableAlpha     = 0.05
+)
+
+// sum groups the rows.
+func (t *Table) sum(seed uint64) error {
+	groups := map[string][]Row{}
+	var names []string
+	for _, r := range t.Rows {
+		g := r.group()
+		if groups[g] == nil {
+			names = append(names, g)
+		}
+		groups[g] = append(groups[g], r)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		s, err := sumSplit(name, groups[name], seed)
+		if err != nil {
+			return fmt.Errorf("split %s: %w", name, err)
+		}
+		t.Splits = append(t.Splits, s)
+	}
+	return nil
+}
+
+func sumSplit(name string, rows []Row, seed uint64) (SplitResult, error) {
+	s := SplitResult{Split: name, Tasks: len(rows), Means: map[string]float64{}}
+	counts := map[string]int{}
+	for _, r := range rows {
+		for source, x := range r.Scores {
+			s.Means[source] += x
+			counts[source]++
+		}
+	}
+	for source, n := range counts {
+		s.Means[source] /= float64(n)
+	}
+	var share, weights, zero []float64
+	for _, r := range rows {
+		oracle, ok := r.Scores[SourceOracle]
+		if gain := oracle - r.Scores[SourceBase]; ok && gain > 0 {
+			share, weights, zero = append(share, (r.Scores[SourceGenerated]-r.Scores[SourceBase])/gain), append(weights, gain), append(zero, 0)
+		}
+	}
+	if len(share) >= 2 {
+		iv, err := stats.PairedBootstrap(share, zero, weights, tableResamples, seed, tableAlpha)
+		if err != nil {
+			return s, err
+		}
+		s.Recovered = &iv
+	}
+	return s, s.compare(rows, seed)
+}
+
+// compare tests generated against the baselines, over the tasks that have both.
+func (s *SplitResult) compare(rows []Row, seed uint64) error {
+	var p []float64
+	var names []string
+	for _, baseline := range []string{SourceBase, SourceMean, SourceNoise, SourceNearest, SourceShuffled} {
+		var a, b []float64
+		for _, r := range rows {
+			if x, ok := r.Scores[baseline]; ok {
+				a, b = append(a, r.Scores[SourceGenerated]), append(b, x)
+			}
+		}
+		if len(a) < 2 {
+			continue
+		}
+		iv, err := stats.PairedBootstrap(a, b, nil, tableResamples, seed, tableAlpha)
+		if err != nil {
+			return err
+		}
+		p, names = append(p, iv.P), append(names, baseline)
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	s.Versus = map[string]float64{}
+	for i, corrected := range stats.Holm(p) {
+		s.Versus[names[i]] = corrected
+	}
+	return nil
+}
+
+// Write prints the table for people.
+func (t *Table) Write(w io.Writer) {
+	header := append([]string{"split", "tasks"}, Sources...)
+	table := ui.NewTable(append(header, "of the oracle's gain", "p vs mean", "p vs nearest")...)
+	for _, s := range t.Splits {
+		cells := []any{s.Split, s.Tasks}
+		for _, source := range Sources {
+			if x, ok := s.Means[source]; ok {
+				cells = append(cells, fmt.Sprintf("%.3f", x))
+			} else {
+				cells = append(cells, "-")
+			}
+		}
+		recovered := "-"
+		if s.Recovered != nil {
+			recovered = fmt.Sprintf("%.2f [%.2f, %.2f]", s.Recovered.Gain, s.Recovered.Low, s.Recovered.High)
+		}
+		cells = append(cells, recovered)
+		for _, baseline := range []string{SourceMean, SourceNearest} {
+			if p, ok := s.Versus[baseline]; ok {
+				cells = append(cells, fmt.Sprintf("%.4f", p))
+			} else {
+				cells = append(cells, "-")
+			}
+		}
+		table.Row(cells...)
+	}
+	table.Write(w)
+}
+
+// Plot draws the means of every split.
+func (t *Table) Plot(base string) error {
+	var bars []ui.Bar
+	for _, s := range t.Splits {
+		for _, source := range Sources {
+			if x, ok := s.Means[source]; ok {
+				bars = append(bars, ui.Bar{Label: s.Split + ": " + source, Value: x, Low: x, High: x, Group: source})
+			}
+		}
+	}
+	return ui.SaveBars(base, "Adapters of tasks, by where they come from", "accuracy on held questions", bars)
+}

@@ -1,0 +1,300 @@
+package zoo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"d2nwg/cmd/internal/pipeline"
+	"d2nwg/eval"
+	"d2nwg/generator/adapters"
+	"d2nwg/generator/zoo"
+	"d2nwg/internal/compute"
+	"d2nwg/internal/journal"
+	"d2nwg/internal/progress"
+	"d2nwg/internal/stats"
+	"d2nwg/llm"
+	"d2nwg/llm/engine"
+	"d2nwg/llm/tokenizer"
+)
+
+// What is measured on every task.
+const (
+	SourceBase      = "base"
+	SourceMean      = "mean"      // the mean of all trained adapters
+	SourceNoise     = "noise"     // the mean, and noise as large as trained adapters lie around it
+	SourceNearest   = "nearest"   // the trained adapter of the most similar description of another task
+	SourceShuffled  = "shuffled"  // generated from another task's description
+	SourceGenerated = "generated" // from the task's first description
+	SourceUnseen    = "unseen"    // from a wording kept out of training
+	SourceExamples  = "examples"  // from examples of the task
+	SourceOracle    = "oracle"    // an adapter trained on the task
+)
+
+// Sources lists them in the order of a table.
+var Sources = []string{SourceBase, SourceMean, SourceNoise, SourceNearest, SourceShuffled, SourceGenerated, SourceUnseen, SourceExamples, SourceOracle}
+
+// TableOptions say what is measured.
+type TableOptions struct {
+	Dir, Base, Generator string // folders: the zoo, with oracles of the held-out tasks; the base; the generator
+	Out                  string // folder of the table and of what it continues from
+	Training             int    // training tasks measured, of those with adapters
+	Items                int    // held questions of each task
+	Shots                int    // examples that SourceExamples sees
+	Seed                 uint64
+	Backend              *compute.Backend
+	Progress             progress.Func
+}
+
+// Row is one task.
+type Row struct {
+	Task       string             `json:"task"`
+	Split      string             `json:"split"`
+	Cheap      float64            `json:"cheap,omitempty"`
+	Impossible string             `json:"impossible,omitempty"`
+	N          int                `json:"n"`
+	Scores     map[string]float64 `json:"scores"`
+}
+
+// SplitResult sums a split up.
+type SplitResult struct {
+	Split     string             `json:"split"`
+	Tasks     int                `json:"tasks"`
+	Means     map[string]float64 `json:"means"`
+	Recovered *stats.Interval    `json:"recovered,omitempty"` // Σ(generated − base) / Σ(oracle − base), resampling tasks; needs an oracle
+	Versus    map[string]float64 `json:"p_values,omitempty"`  // one-sided, that generated is no better; Holm over the baselines
+}
+
+// Table is the result.
+type Table struct {
+	Rows   []Row         `json:"rows"`
+	Splits []SplitResult `json:"splits"`
+}
+
+const tableJournal = "table.journal.jsonl"
+
+// Measure fills the table: every baseline, always, on the same held questions. Killed at any moment, the same call continues.
+func Measure(ctx context.Context, opt TableOptions) (*Table, error) {
+	m := &measurer{opt: opt}
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	table, err := m.run(ctx)
+	return table, errors.Join(err, m.close())
+}
+
+type measurer struct {
+	opt     TableOptions
+	base    *llm.Checkpoint
+	tok     tokenizer.Tokenizer
+	model   *engine.Model
+	z       *zoo.Zoo
+	g       *adapters.Generator
+	journal *journal.Journal
+	tasks   []zoo.Task
+}
+
+func (m *measurer) open() (err error) {
+	if m.base, err = llm.Open(m.opt.Base); err != nil {
+		return err
+	}
+	if m.tok, err = tokenizer.Open(m.opt.Base); err != nil {
+		return err
+	}
+	if m.model, err = engine.New(m.base, engine.Options{}); err != nil {
+		return err
+	}
+	if m.z, err = zoo.Open(m.opt.Dir, m.base); err != nil {
+		return err
+	}
+	var hash string
+	if m.g, hash, err = adapters.Open(m.opt.Generator, m.opt.Backend); err != nil {
+		return err
+	}
+	if hash != m.z.Manifest.Base {
+		return fmt.Errorf("the generator %s and the zoo %s have different bases", m.opt.Generator, m.opt.Dir)
+	}
+	if len(m.g.Members()) < 2 {
+		return fmt.Errorf("the generator %s learned from %d trained adapters; mean and nearest need at least 2", m.opt.Generator, len(m.g.Members()))
+	}
+	if err := os.MkdirAll(m.opt.Out, 0o755); err != nil {
+		return err
+	}
+	if m.journal, err = journal.Open(filepath.Join(m.opt.Out, tableJournal)); err != nil {
+		return err
+	}
+	generator, err := zoo.FileHash(filepath.Join(m.opt.Generator, adapters.FileName))
+	if err != nil {
+		return err
+	}
+	inputs := fmt.Sprint(generator, m.z.Manifest.Base, m.opt.Items, m.opt.Shots, m.opt.Seed)
+	kept, err := journal.Do(m.journal, "inputs", "table", func() (string, error) { return inputs, nil })
+	if err == nil && kept != inputs {
+		err = fmt.Errorf("%s holds measurements of another generator or with other settings; choose another folder", m.opt.Out)
+	}
+	m.choose()
+	return err
+}
+
+// choose takes every held-out task, and the first training tasks that have adapters, evenly over the index.
+func (m *measurer) choose() {
+	var trained []zoo.Task
+	for _, t := range m.z.Tasks {
+		if !t.Training() {
+			m.tasks = append(m.tasks, t)
+		} else if m.z.Member(t.Name) != nil {
+			trained = append(trained, t)
+		}
+	}
+	n := min(m.opt.Training, len(trained))
+	for i := range n {
+		m.tasks = append(m.tasks, trained[i*len(trained)/n])
+	}
+}
+
+func (m *measurer) close() error {
+	var err error
+	if m.journal != nil {
+		err = m.journal.Close()
+	}
+	if m.g != nil {
+		err = errors.Join(err, m.g.Close())
+	}
+	if m.base != nil {
+		err = errors.Join(err, m.base.Close())
+	}
+	return err
+}
+
+func (m *measurer) run(ctx context.Context) (*Table, error) {
+	t := &Table{}
+	for i := range m.tasks {
+		row, err := journal.Do(m.journal, "task", m.tasks[i].Name, func() (Row, error) { return m.row(ctx, i) })
+		if err != nil {
+			return nil, err
+		}
+		t.Rows = append(t.Rows, row)
+		m.opt.Progress.Report(progress.Event{Stage: "table", Done: int64(i + 1), Total: int64(len(m.tasks)), Note: row.Task})
+	}
+	return t, t.sum(m.opt.Seed)
+}
+
+// row measures everything on one task.
+func (m *measurer) row(ctx context.Context, i int) (Row, error) {
+	t := m.tasks[i]
+	row := Row{Task: t.Name, Split: t.Split, Cheap: t.Cheap, Impossible: t.Impossible, Scores: map[string]float64{}}
+	set, err := eval.ReadQuestions(t.File(m.z.Dir), stats.DefaultShares)
+	if err != nil {
+		return row, err
+	}
+	set.Limit(stats.Test, m.opt.Items)
+	if row.N = set.Items(stats.Test); row.N == 0 {
+		return row, fmt.Errorf("%s has no question in its test cut; it needs more questions", t.File(m.z.Dir))
+	}
+	scorer, err := eval.NewScorer(m.model, m.tok, set, eval.Options{})
+	if err != nil {
+		return row, err
+	}
+	candidates, err := m.candidates(ctx, i, set)
+	if err != nil {
+		return row, fmt.Errorf("task %s: %w", t.Name, err)
+	}
+	for _, source := range slices.Sorted(maps.Keys(candidates)) {
+		scores, err := scorer.Score(ctx, candidates[source], stats.Test)
+		if err != nil {
+			return row, err
+		}
+		row.Scores[source] = scores.Mean()
+	}
+	return row, nil
+}
+
+// candidates are the variants that are scored on a task, by source.
+func (m *measurer) candidates(ctx context.Context, i int, set *eval.Dataset) (map[string]*llm.Variant, error) {
+	t := m.tasks[i]
+	out := map[string]*llm.Variant{SourceBase: {Base: m.base}}
+	mean := m.g.Mean()
+	out[SourceMean] = m.g.Variant(m.base, mean)
+	out[SourceNoise] = m.g.Variant(m.base, m.around(mean, i))
+	words := t.Wordings()[0]
+	features, err := m.g.TextFeatures(words)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range m.g.Nearest(features) {
+		name := m.g.Known()[k].Name
+		if b := m.g.MemberOf(name); b != nil && name != t.Name {
+			out[SourceNearest] = m.g.Variant(m.base, b)
+			break
+		}
+	}
+	other := m.tasks[(i+len(m.tasks)/2)%len(m.tasks)]
+	texts := map[string]string{SourceGenerated: words, SourceShuffled: other.Wordings()[0], SourceUnseen: t.Unseen}
+	for _, source := range slices.Sorted(maps.Keys(texts)) {
+		if texts[source] == "" {
+			continue
+		}
+		f, err := m.g.TextFeatures(texts[source])
+		if err != nil {
+			return nil, err
+		}
+		if out[source], err = m.sample(ctx, f, source, i); err != nil {
+			return nil, err
+		}
+	}
+	if some := set.Questions[stats.Train]; len(some) > 0 && m.opt.Shots > 0 {
+		states, err := States(m.model, m.tok, some[:min(len(some), m.opt.Shots)])
+		if err != nil {
+			return nil, err
+		}
+		f, err := m.g.SetFeatures(states)
+		if err != nil {
+			return nil, err
+		}
+		if out[SourceExamples], err = m.sample(ctx, f, SourceExamples, i); err != nil {
+			return nil, err
+		}
+	}
+	if member := m.z.Member(t.Name); member != nil {
+		if out[SourceOracle], err = m.z.Variant(*member); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (m *measurer) sample(ctx context.Context, features []float32, source string, i int) (*llm.Variant, error) {
+	all, err := m.g.Sample(ctx, features, 1, pipeline.Seed(m.opt.Seed, source, i), adapters.SampleOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return m.g.Variant(m.base, all[0]), nil
+}
+
+// around adds Gaussian noise to the mean adapter, as far as trained adapters lie from it on average, tensor by tensor.
+func (m *measurer) around(mean map[string][]float32, i int) map[string][]float32 {
+	r := rand.New(rand.NewPCG(pipeline.Seed(m.opt.Seed, SourceNoise, i), 0))
+	out := map[string][]float32{}
+	for _, name := range slices.Sorted(maps.Keys(mean)) {
+		sum := 0.0
+		for _, member := range m.g.Members() {
+			for k, x := range member.Weights[name] {
+				d := float64(x - mean[name][k])
+				sum += d * d
+			}
+		}
+		std := math.Sqrt(sum / float64(len(mean[name])*len(m.g.Members())))
+		values := slices.Clone(mean[name])
+		for k := range values {
+			values[k] += float32(std * r.NormFloat64())
+		}
+		out[name] = values
+	}
+	return out
+}
