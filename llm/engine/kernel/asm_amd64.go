@@ -128,6 +128,9 @@ func read256(p unsafe.Pointer, n int) (word uint64)
 func round512(dst, src unsafe.Pointer, n int)
 
 //go:noescape
+func pack512(dst, src unsafe.Pointer, n, step int)
+
+//go:noescape
 func round256(dst, src unsafe.Pointer, n int)
 
 //go:noescape

@@ -9,7 +9,6 @@ import "unsafe"
 // the next one's begin. Rows are put into groups, one a tile. Within a block and a group the rows lie side by side, a
 // vector of each in turn. Padding is zero.
 type Input struct {
-	set     *Set
 	f       *family
 	rows, k int
 	block   int // inputs of a block; the last may have fewer
@@ -24,7 +23,7 @@ const lineBytes = 64
 
 // NewInput returns room for rows of k values.
 func (s *Set) NewInput(a Arithmetic, rows, k int) *Input {
-	in := &Input{set: s, f: s.mul[a]}
+	in := &Input{f: s.mul[a]}
 	in.Reset(rows, k)
 	return in
 }
@@ -103,6 +102,10 @@ func (in *Input) SetRow(row int, src []float32) {
 	for k := 0; k < in.k; k += in.block {
 		n := min(in.block, in.k-k)
 		at := in.offset(first, k, n) + (row-first)*f.lanes
+		if f.pairs {
+			f.pack(in.halves[at:], src[k:k+n], rows*f.lanes)
+			continue
+		}
 		for part := src[k : k+n]; len(part) > 0; at += rows * f.lanes {
 			m := min(f.lanes, len(part))
 			in.put(at, part[:m])
@@ -113,17 +116,10 @@ func (in *Input) SetRow(row int, src []float32) {
 
 // put fills in one vector.
 func (in *Input) put(at int, src []float32) {
-	f := in.f
-	if f.pairs {
-		dst := in.halves[at : at+f.lanes]
-		in.set.round(dst[:len(src)], src)
-		clear(dst[len(src):])
-		return
-	}
-	dst := in.values[at : at+f.lanes]
+	dst := in.values[at : at+in.f.lanes]
 	copy(dst, src)
 	clear(dst[len(src):])
-	if f.round {
+	if in.f.round {
 		for i, v := range dst {
 			dst[i] = fromBF16(roundOne(v))
 		}

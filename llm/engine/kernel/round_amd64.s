@@ -40,6 +40,50 @@ again:
 	VZEROUPPER
 	RET
 
+// func pack512(dst, src unsafe.Pointer, n, step int)
+TEXT ·pack512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	VPBROADCASTD roundWords<>+0(SB), Z5
+	VPBROADCASTD roundWords<>+4(SB), Z6
+	VPBROADCASTD roundWords<>+8(SB), Z7
+	MOVQ step+24(FP), R8
+	MOVQ $-1, AX
+
+again:
+	MOVQ $32, DX
+	CMPQ CX, DX
+	CMOVQLT CX, DX
+	BZHIQ DX, AX, BX
+	KMOVW BX, K1
+	SHRQ $16, BX
+	KMOVW BX, K3
+	VMOVDQU32.Z (SI), K1, Z0
+	VPSRLD $16, Z0, Z1
+	VPANDD Z6, Z1, Z2
+	VPADDD Z5, Z0, Z3
+	VPADDD Z2, Z3, Z3
+	VPSRLD $16, Z3, Z3
+	VCMPPS $3, Z0, Z0, K2
+	VPORD Z7, Z1, K2, Z3
+	VPMOVDW Z3, (DI)
+	VMOVDQU32.Z 64(SI), K3, Z0
+	VPSRLD $16, Z0, Z1
+	VPANDD Z6, Z1, Z2
+	VPADDD Z5, Z0, Z3
+	VPADDD Z2, Z3, Z3
+	VPSRLD $16, Z3, Z3
+	VCMPPS $3, Z0, Z0, K2
+	VPORD Z7, Z1, K2, Z3
+	VPMOVDW Z3, 32(DI)
+	ADDQ $128, SI
+	ADDQ R8, DI
+	SUBQ $32, CX
+	JGT again
+	VZEROUPPER
+	RET
+
 // func round256(dst, src unsafe.Pointer, n int)
 TEXT ·round256(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI

@@ -57,9 +57,12 @@ func Best() *Set {
 	return all[len(all)-1]
 }
 
+type packFunc func(dst []uint16, src []float32, step int)
+
 // family is the matrix kernels of one arithmetic.
 type family struct {
-	pairs bool                    // inputs are stored as bfloat16
+	pairs bool                    // inputs are stored as bfloat16, by
+	pack  packFunc                // which rounds values and puts lanes of them to each step of dst, padded with zeros
 	round bool                    // inputs are rounded to bfloat16, but stored as float32
 	lanes int                     // inputs that one step takes
 	rows  int                     // most rows of a tile

@@ -55,7 +55,7 @@ func avx512() *Set {
 func avx512bf16() *Set {
 	s := avx512()
 	s.name = "avx512bf16"
-	s.mul[BFloat16] = &family{pairs: true, lanes: 32, rows: 6, block: 2048, dots: [dtypes][]func(t *tile){
+	s.mul[BFloat16] = &family{pairs: true, pack: pack32, lanes: 32, rows: 6, block: 2048, dots: [dtypes][]func(t *tile){
 		BF16: {dot512Pairsx1, dot512Pairsx2, dot512Pairsx3, dot512Pairsx4, dot512Pairsx5, dot512Pairsx6},
 	}, lines: [dtypes]func(t *tile){BF16: line512Pairs}}
 	s.peak[BFloat16] = func(n int) int { peak512Pairs(n); return n * 24 * 64 }
@@ -65,6 +65,14 @@ func avx512bf16() *Set {
 func round16(dst []uint16, src []float32) {
 	if len(src) > 0 {
 		round512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), len(src))
+	}
+}
+
+// pack32 takes 32 values to a step.
+func pack32(dst []uint16, src []float32, step int) {
+	if n := len(src); n > 0 {
+		dst = dst[:(n-1)/32*step+32]
+		pack512(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), n, 2*step)
 	}
 }
 

@@ -8,14 +8,15 @@ func rounding() *file {
 	f := newFile()
 	f.constant("roundWords", 0x0000000100007fff, 0x0000000000000040)
 	f.round512()
+	f.pack512()
 	f.round256()
 	f.half512()
 	return f
 }
 
-// pointers are the arguments of both: dst, src, n values; AVX2's n is a multiple of 8.
-func (f *file) roundBegin(name string, w width) {
-	f.function(name, "(dst, src unsafe.Pointer, n int)", 24)
+// roundBegin loads dst, src, n values, which all have, and what rounding needs; AVX2's n is a multiple of 8.
+func (f *file) roundBegin(name, signature string, argBytes int, w width) {
+	f.function(name, signature, argBytes)
 	f.op("MOVQ", "dst+0(FP)", "DI")
 	f.op("MOVQ", "src+8(FP)", "SI")
 	f.op("MOVQ", "n+16(FP)", "CX")
@@ -25,7 +26,7 @@ func (f *file) roundBegin(name string, w width) {
 }
 
 func (f *file) round512() {
-	f.roundBegin("round512", 64)
+	f.roundBegin("round512", "(dst, src unsafe.Pointer, n int)", 24, 64)
 	f.op("MOVQ", "$-1", "AX")
 	f.label("again")
 	f.op("MOVQ", "$16", "DX")
@@ -33,14 +34,7 @@ func (f *file) round512() {
 	f.op("CMOVQLT", "CX", "DX")
 	f.op("BZHIQ", "DX", "AX", "BX")
 	f.op("KMOVW", "BX", "K1")
-	f.op("VMOVDQU32.Z", mem(0, "SI"), "K1", z(0))
-	f.op("VPSRLD", "$16", z(0), z(1))
-	f.op("VPANDD", z(6), z(1), z(2))
-	f.op("VPADDD", z(5), z(0), z(3))
-	f.op("VPADDD", z(2), z(3), z(3))
-	f.op("VPSRLD", "$16", z(3), z(3))
-	f.op("VCMPPS", "$3", z(0), z(0), "K2")
-	f.op("VPORD", z(7), z(1), "K2", z(3))
+	f.roundVector(mem(0, "SI"), "K1")
 	f.op("VPMOVDW", z(3), "K1", mem(0, "DI"))
 	f.op("ADDQ", "$64", "SI")
 	f.op("ADDQ", "$32", "DI")
@@ -49,8 +43,44 @@ func (f *file) round512() {
 	f.end()
 }
 
+// roundVector loads what a mask selects and leaves it, rounded, in the lower halves of Z3's lanes; zero elsewhere.
+func (f *file) roundVector(from, mask string) {
+	f.op("VMOVDQU32.Z", from, mask, z(0))
+	f.op("VPSRLD", "$16", z(0), z(1))
+	f.op("VPANDD", z(6), z(1), z(2))
+	f.op("VPADDD", z(5), z(0), z(3))
+	f.op("VPADDD", z(2), z(3), z(3))
+	f.op("VPSRLD", "$16", z(3), z(3))
+	f.op("VCMPPS", "$3", z(0), z(0), "K2")
+	f.op("VPORD", z(7), z(1), "K2", z(3))
+}
+
+// pack512 rounds as round512 does, 32 values to each step of dst, the last filled up with zeros.
+func (f *file) pack512() {
+	f.roundBegin("pack512", "(dst, src unsafe.Pointer, n, step int)", 32, 64)
+	f.op("MOVQ", "step+24(FP)", "R8")
+	f.op("MOVQ", "$-1", "AX")
+	f.label("again")
+	f.op("MOVQ", "$32", "DX")
+	f.op("CMPQ", "CX", "DX")
+	f.op("CMOVQLT", "CX", "DX")
+	f.op("BZHIQ", "DX", "AX", "BX")
+	f.op("KMOVW", "BX", "K1")
+	f.op("SHRQ", "$16", "BX")
+	f.op("KMOVW", "BX", "K3")
+	f.roundVector(mem(0, "SI"), "K1")
+	f.op("VPMOVDW", z(3), mem(0, "DI"))
+	f.roundVector(mem(64, "SI"), "K3")
+	f.op("VPMOVDW", z(3), mem(32, "DI"))
+	f.op("ADDQ", "$128", "SI")
+	f.op("ADDQ", "R8", "DI")
+	f.op("SUBQ", "$32", "CX")
+	f.op("JGT", "again")
+	f.end()
+}
+
 func (f *file) round256() {
-	f.roundBegin("round256", 32)
+	f.roundBegin("round256", "(dst, src unsafe.Pointer, n int)", 24, 32)
 	f.label("again")
 	f.op("VMOVDQU", mem(0, "SI"), y(0))
 	f.op("VPSRLD", "$16", y(0), y(1))
