@@ -18,11 +18,12 @@ func (m *Model) attend(layer int, b *batch, s *scratch, trim bool) {
 	if n/together*heads < 4*b.threads { // rather leave each thread its share
 		together = 1
 	}
-	kernel.Parallel((n+together-1)/together*heads, threadsFor(b.threads, work*m.config.Heads*m.config.HeadDim), 1, func(lo, hi int) {
+	groups := (n + together - 1) / together
+	kernel.Parallel(groups*heads, threadsFor(b.threads, work*m.config.Heads*m.config.HeadDim), 1, func(lo, hi int) {
 		a := &attention{m: m, layer: layer}
-		for i := lo; i < hi; i++ {
-			a.head = i % heads
-			first := i / heads * together
+		for i := lo; i < hi; i++ { // a head's keys and values stay in a cache while the groups of rows pass
+			a.head = i / groups
+			first := i % groups * together
 			a.rows(b, s, rows, first, min(first+together, n))
 		}
 	})
