@@ -115,13 +115,13 @@ func (a *attention) queries(b *batch, s *scratch, r int, x kernel.Rows, apart bo
 	p := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Step: most}
 	at := 0
 	for _, seg := range first.behind {
-		keys(k, columns(p, at, seg.keys()), x, a.kv(seg).k)
+		k.Keys(columns(p, at, seg.keys()), x, a.kv(seg).k)
 		at += seg.keys()
 	}
 	var scale [2 * kernel.Queries]float32 // so that each run finds its own as an array
 	j := 0
 	for _, run := range runs[:n] {
-		keys(k, columns(p.From(j, run.n), before, run.here+run.later), x.From(j, run.n), a.kv(run.seg).k)
+		k.Keys(columns(p.From(j, run.n), before, run.here+run.later), x.From(j, run.n), a.kv(run.seg).k)
 		for i := range run.n { // the scores behind what a token sees are for later ones
 			scale[j+i] = k.Softmax(p.Data[(j+i)*most:][:before+run.here+min(i, run.later)])
 		}
@@ -148,15 +148,4 @@ func (a *attention) kv(seg *segment) kv {
 func columns(r kernel.Rows, at, n int) kernel.Rows {
 	r.Data, r.Len = r.Data[at:], n
 	return r
-}
-
-// keys sets scores to the dot products of queries with the first keys of a head; k begins with these.
-func keys(set *kernel.Set, scores, q kernel.Rows, k kernel.Numbers) {
-	for rest := scores.Len; rest > 0; rest -= keyBlock {
-		scores.Len = min(rest, keyBlock)
-		set.Keys(scores, q, k, keyBlock)
-		if rest > keyBlock {
-			scores.Data, k = scores.Data[keyBlock:], k.From(q.Len*keyBlock)
-		}
-	}
 }

@@ -28,15 +28,15 @@ func (s *segment) next() *segment {
 	return &segment{behind: append(slices.Clip(s.behind), s), start: s.start}
 }
 
-// kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), so that one instruction meets
-// many keys and all of a block lie together, and v (kv_heads, cap, head_dim).
+// kv holds keys and values of one layer: k (kv_heads, cap/keyBlock, head_dim, keyBlock), as kernels take them, and v
+// (kv_heads, cap, head_dim).
 type kv struct{ k, v kernel.Numbers }
 
 // from returns what begins with a head; at is the first of its dimensions in a row of all heads.
 func (x kv) from(at, cap int) kv { return kv{x.k.From(at * cap), x.v.From(at * cap)} }
 
 // keyBlock is what caches are rounded up to.
-const keyBlock = 64
+const keyBlock = kernel.KeyBlock
 
 func roundUp(n, block int) int { return (n + block - 1) / block * block }
 

@@ -187,9 +187,12 @@ func (run *scoring) tasks(ctx context.Context, tasks []*work, parent *segment, c
 	wait.Wait()
 }
 
+// fewKeys is how many keys are rather copied to the following segment, where they lie with its own.
+const fewKeys = 64
+
 // follow is next, but where a segment's keys are few they are copied to the following one.
 func (s *segment) follow() *segment {
-	if s != nil && len(s.behind) == 0 && s.past < keyBlock {
+	if s != nil && len(s.behind) == 0 && s.past < fewKeys {
 		return &segment{before: s, past: s.past, start: s.start}
 	}
 	return s.next()

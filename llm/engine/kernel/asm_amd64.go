@@ -155,25 +155,25 @@ func expStore256(p unsafe.Pointer, n int, shift float32) (sum float32)
 func expSum256(p unsafe.Pointer, n int, shift float32) (sum float32)
 
 //go:noescape
-func keys1x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys1x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values1x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys2x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys2x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values2x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys3x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys3x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values3x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys4x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys4x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values4x256(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
@@ -197,49 +197,49 @@ func expStore512(p unsafe.Pointer, n int, shift float32) (sum float32)
 func expSum512(p unsafe.Pointer, n int, shift float32) (sum float32)
 
 //go:noescape
-func keys1x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys1x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values1x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys1x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys1x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values1x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys2x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys2x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values2x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys2x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys2x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values2x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys3x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys3x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values3x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys3x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys3x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values3x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys4x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys4x512(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values4x512(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)
 
 //go:noescape
-func keys4x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+func keys4x512Half(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 
 //go:noescape
 func values4x512Half(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)

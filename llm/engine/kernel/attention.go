@@ -69,9 +69,12 @@ func (r Rows) cut(more int) Rows {
 	return r
 }
 
-// Keys sets scores[i, j] = Σ_d q[i, d]·kt[d·stride+j] for up to Queries queries and all columns of scores. It touches
-// nothing beyond.
-func (s *Set) Keys(scores, q Rows, kt Numbers, stride int) {
+// KeyBlock is how many keys lie side by side, so that one instruction meets as many.
+const KeyBlock = 16
+
+// Keys sets scores[i, j] = Σ_d q[i, d]·k[j, d] for up to Queries queries and all columns of scores. kt has the keys in
+// blocks (⌈keys/KeyBlock⌉, q.Len, KeyBlock).
+func (s *Set) Keys(scores, q Rows, kt Numbers) {
 	scores, q = scores.cut(0), q.cut(0)
 	if q.N != scores.N {
 		panic(fmt.Sprintf("kernel: scores of %d queries for %d", scores.N, q.N))
@@ -85,7 +88,7 @@ func (s *Set) Keys(scores, q Rows, kt Numbers, stride int) {
 		}
 		return
 	}
-	s.vectors.keys(scores, q, kt.Cut(0, (q.Len-1)*stride+scores.Len), stride)
+	s.vectors.keys(scores, q, kt.Cut(0, roundUp(scores.Len, KeyBlock)*q.Len))
 }
 
 // Values sets out[i, d] = scale[i] · Σ_j p[i, j]·v[j·stride+d] for up to Queries queries. With add the sum goes on from
@@ -114,13 +117,16 @@ func rows(x Numbers, n, stride, width int) Numbers {
 	return x.Cut(0, (n-1)*stride+width)
 }
 
-func keysPortable(scores, q Rows, kt Numbers, stride int) {
+func keysPortable(scores, q Rows, kt Numbers) {
 	for i := range q.N {
 		s := scores.row(i, 0)
 		clear(s)
-		for d, x := range q.row(i, 0) {
-			for j, y := range kt.F32[d*stride:][:len(s)] {
-				s[j] += float32(x * y)
+		for first := 0; first < len(s); first += KeyBlock {
+			s, kt := s[first:min(first+KeyBlock, len(s))], kt.F32[first*q.Len:]
+			for d, x := range q.row(i, 0) {
+				for j, y := range kt[d*KeyBlock:][:len(s)] {
+					s[j] += float32(x * y)
+				}
 			}
 		}
 	}

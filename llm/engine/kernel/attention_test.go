@@ -17,23 +17,23 @@ func TestAttention(t *testing.T) {
 	for _, n := range []int{1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 130} {
 		for _, dim := range []int{1, 2, 8, 12, 16, 17, 24, 48, 64, 65, 128} {
 			const more = Queries - 1 // keys that only the last query sees, if each sees one more than the one before
-			qStep, pStep, stride, vStride := dim+2, n+more+1, n+3, dim+5
+			qStep, pStep, vStride := dim+2, n+more+1, dim+5
 			q := Rows{behind(t, random, more*qStep+dim), Queries, dim, qStep}
 			p := Rows{behind(t, random, more*pStep+n+more), Queries, n, pStep}
-			kt := behind(t, random, (dim-1)*stride+n)
+			kt := behind(t, random, roundUp(n, KeyBlock)*dim)
 			v := behind(t, random, (n+more-1)*vStride+dim)
 			eachSet(t, func(t *testing.T, s *Set) {
-				checkKeys(t, s, q, kt, stride, n)
+				checkKeys(t, s, q, kt, n)
 				for i := range p.N {
 					checkValues(t, s, p.row(i, i), v, vStride, dim)
 				}
 				for queries := 1; queries <= Queries; queries++ {
 					q.N, p.N = queries, queries
-					checkTogether(t, s, q, kt, stride, n)
+					checkTogether(t, s, q, kt, n)
 					checkValuesTogether(t, s, p, v, vStride, dim, false)
 					checkValuesTogether(t, s, p, v, vStride, dim, true)
 					if s.HasF16() {
-						checkHalf(t, s, q, p, kt, v, stride, vStride, n)
+						checkHalf(t, s, q, p, kt, v, vStride, n)
 					}
 				}
 			})
@@ -41,21 +41,22 @@ func TestAttention(t *testing.T) {
 	}
 }
 
-func checkKeys(t *testing.T, s *Set, queries Rows, kt []float32, stride, n int) {
+func checkKeys(t *testing.T, s *Set, queries Rows, kt []float32, n int) {
 	t.Helper()
 	for i := range queries.N {
 		q := queries.row(i, 0)
 		got := make([]float32, n)
-		s.Keys(oneRow(got), oneRow(q), Numbers{F32: kt}, stride)
+		s.Keys(oneRow(got), oneRow(q), Numbers{F32: kt})
 		for j := range n {
 			want, magnitude := 0.0, 0.0
 			for d, x := range q {
-				want += float64(x) * float64(kt[d*stride+j])
-				magnitude += math.Abs(float64(x) * float64(kt[d*stride+j]))
+				want += float64(x) * float64(kt[(j/KeyBlock*len(q)+d)*KeyBlock+j%KeyBlock])
+				magnitude += math.Abs(float64(x) * float64(kt[(j/KeyBlock*len(q)+d)*KeyBlock+j%KeyBlock]))
 			}
 			near(t, "Keys", n, j, got[j], want, magnitude*bound(float64(len(q)+1)))
-			alone := []float32{0}
-			if s.Keys(oneRow(alone), oneRow(q), Numbers{F32: kt[j:]}, stride); alone[0] != got[j] {
+			few := make([]float32, j%KeyBlock+1)
+			s.Keys(oneRow(few), oneRow(q), Numbers{F32: kt[j/KeyBlock*KeyBlock*len(q):]})
+			if few[j%KeyBlock] != got[j] {
 				t.Fatalf("key %d of %d depends on the others", j, n)
 			}
 		}
@@ -72,12 +73,12 @@ func filled(n, length, step int) Rows {
 }
 
 // checkTogether requires for several queries what each gives by itself, and nothing else written.
-func checkTogether(t *testing.T, s *Set, q Rows, kt []float32, stride, n int) {
+func checkTogether(t *testing.T, s *Set, q Rows, kt []float32, n int) {
 	t.Helper()
 	got, want := filled(q.N, n, n+1), filled(q.N, n, n+1)
-	s.Keys(got, q, Numbers{F32: kt}, stride)
+	s.Keys(got, q, Numbers{F32: kt})
 	for i := range q.N {
-		s.Keys(oneRow(want.row(i, 0)), oneRow(q.row(i, 0)), Numbers{F32: kt}, stride)
+		s.Keys(oneRow(want.row(i, 0)), oneRow(q.row(i, 0)), Numbers{F32: kt})
 	}
 	if !cmp.Equal(got.Data, want.Data) {
 		t.Fatalf("%d queries, %d keys of %d: %v, one by one %v", q.N, n, q.Len, got, want)
@@ -133,13 +134,13 @@ func checkValues(t *testing.T, s *Set, p, v []float32, stride, dim int) {
 }
 
 // checkHalf requires of keys and values in float16, which end where memory does, what the same in float32 give.
-func checkHalf(t *testing.T, s *Set, q, p Rows, kt, v []float32, stride, vStride, n int) {
+func checkHalf(t *testing.T, s *Set, q, p Rows, kt, v []float32, vStride, n int) {
 	t.Helper()
 	halfK, fullK := halves(t, s, kt)
 	halfV, fullV := halves(t, s, v)
 	got, want := filled(q.N, n, n+1), filled(q.N, n, n+1)
-	s.Keys(got, q, halfK, stride)
-	s.Keys(want, q, fullK, stride)
+	s.Keys(got, q, halfK)
+	s.Keys(want, q, fullK)
 	if !cmp.Equal(got.Data, want.Data) {
 		t.Fatalf("%d queries, %d keys of %d in float16: %v, in float32 %v", q.N, n, q.Len, got, want)
 	}

@@ -169,7 +169,7 @@ func BenchmarkVectors(b *testing.B) {
 					continue
 				}
 				kv := NewNumbers(keys*stride, half)
-				run(fmt.Sprintf("Keys/f16=%v/queries=%d", half, n), n*keys*dim, func() { s.Keys(scores, q, kv, stride) })
+				run(fmt.Sprintf("Keys/f16=%v/queries=%d", half, n), n*keys*dim, func() { s.Keys(scores, q, kv) })
 				run(fmt.Sprintf("Values/f16=%v/queries=%d", half, n), n*keys*dim, func() {
 					s.Values(results, Rows{p, n, keys, keys}, kv, stride, &[Queries]float32{1, 1, 1, 1}, false, false)
 				})

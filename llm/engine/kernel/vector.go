@@ -7,7 +7,7 @@ import "math"
 type vectors struct {
 	rmsNorm func(dst, x, w []float32, eps float32)
 	swiglu  func(gate, up []float32)
-	keys    func(scores, q Rows, kt Numbers, stride int)
+	keys    func(scores, q Rows, kt Numbers)
 	softmax func(s []float32) float32
 	values  func(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool)
 	max     func(x []float32) float32

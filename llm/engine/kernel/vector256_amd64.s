@@ -442,7 +442,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func keys1x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+// func keys1x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 TEXT ·keys1x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
 	MOVQ sStep+8(FP), R15
@@ -450,8 +450,9 @@ TEXT ·keys1x256(SB), NOSPLIT, $0-64
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
 	MOVQ kt+40(FP), SI
-	MOVQ stride+48(FP), R9
+	MOVQ block+48(FP), R9
 	MOVQ n+56(FP), CX
+	LEAQ (R9)(R9*2), R14
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -471,10 +472,10 @@ wideRow:
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
-	VFMADD231PS 64(R10), Y8, Y2
-	VFMADD231PS 96(R10), Y8, Y3
+	VFMADD231PS (R10)(R9*1), Y8, Y2
+	VFMADD231PS 32(R10)(R9*1), Y8, Y3
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ wideRow
 
@@ -484,7 +485,7 @@ wideSummed:
 	VMOVUPS Y1, 32(R10)
 	VMOVUPS Y2, 64(R10)
 	VMOVUPS Y3, 96(R10)
-	ADDQ $128, SI
+	LEAQ (SI)(R9*2), SI
 	ADDQ $128, DI
 	SUBQ $32, CX
 	JMP wide
@@ -512,7 +513,7 @@ rest1Row:
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS Y4, Y8, Y0
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest1Row
 
@@ -543,7 +544,7 @@ rest2Row:
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS Y5, Y8, Y1
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest2Row
 
@@ -571,13 +572,13 @@ rest3:
 	JZ rest3Summed
 
 rest3Row:
-	VMASKMOVPS 64(R10), Y15, Y6
+	VMASKMOVPS (R10)(R9*1), Y15, Y6
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
 	VFMADD231PS Y6, Y8, Y2
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest3Row
 
@@ -605,14 +606,14 @@ rest4:
 	JZ rest4Summed
 
 rest4Row:
-	VMASKMOVPS 96(R10), Y15, Y7
+	VMASKMOVPS 32(R10)(R9*1), Y15, Y7
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
-	VFMADD231PS 64(R10), Y8, Y2
+	VFMADD231PS (R10)(R9*1), Y8, Y2
 	VFMADD231PS Y7, Y8, Y3
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest4Row
 
@@ -873,7 +874,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func keys2x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+// func keys2x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 TEXT ·keys2x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
 	MOVQ sStep+8(FP), R15
@@ -881,8 +882,9 @@ TEXT ·keys2x256(SB), NOSPLIT, $0-64
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
 	MOVQ kt+40(FP), SI
-	MOVQ stride+48(FP), R9
+	MOVQ block+48(FP), R9
 	MOVQ n+56(FP), CX
+	LEAQ (R9)(R9*2), R14
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -905,8 +907,8 @@ wide:
 wideRow:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
-	VMOVUPS 64(R10), Y10
-	VMOVUPS 96(R10), Y11
+	VMOVUPS (R10)(R9*1), Y10
+	VMOVUPS 32(R10)(R9*1), Y11
 	VBROADCASTSS (R11), Y12
 	VFMADD231PS Y8, Y12, Y0
 	VFMADD231PS Y9, Y12, Y1
@@ -918,7 +920,7 @@ wideRow:
 	VFMADD231PS Y10, Y12, Y6
 	VFMADD231PS Y11, Y12, Y7
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ wideRow
 
@@ -933,7 +935,7 @@ wideSummed:
 	VMOVUPS Y5, 32(R10)
 	VMOVUPS Y6, 64(R10)
 	VMOVUPS Y7, 96(R10)
-	ADDQ $128, SI
+	LEAQ (SI)(R9*2), SI
 	ADDQ $128, DI
 	SUBQ $32, CX
 	JMP wide
@@ -964,7 +966,7 @@ rest1Row:
 	VBROADCASTSS (R11)(BX*1), Y12
 	VFMADD231PS Y8, Y12, Y4
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest1Row
 
@@ -1003,7 +1005,7 @@ rest2Row:
 	VFMADD231PS Y8, Y12, Y4
 	VFMADD231PS Y9, Y12, Y5
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest2Row
 
@@ -1039,7 +1041,7 @@ rest3:
 rest3Row:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
-	VMASKMOVPS 64(R10), Y15, Y10
+	VMASKMOVPS (R10)(R9*1), Y15, Y10
 	VBROADCASTSS (R11), Y12
 	VFMADD231PS Y8, Y12, Y0
 	VFMADD231PS Y9, Y12, Y1
@@ -1049,7 +1051,7 @@ rest3Row:
 	VFMADD231PS Y9, Y12, Y5
 	VFMADD231PS Y10, Y12, Y6
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest3Row
 
@@ -1087,8 +1089,8 @@ rest4:
 rest4Row:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
-	VMOVUPS 64(R10), Y10
-	VMASKMOVPS 96(R10), Y15, Y11
+	VMOVUPS (R10)(R9*1), Y10
+	VMASKMOVPS 32(R10)(R9*1), Y15, Y11
 	VBROADCASTSS (R11), Y12
 	VFMADD231PS Y8, Y12, Y0
 	VFMADD231PS Y9, Y12, Y1
@@ -1100,7 +1102,7 @@ rest4Row:
 	VFMADD231PS Y10, Y12, Y6
 	VFMADD231PS Y11, Y12, Y7
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest4Row
 
@@ -1529,7 +1531,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func keys3x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+// func keys3x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 TEXT ·keys3x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
 	MOVQ sStep+8(FP), R15
@@ -1537,8 +1539,9 @@ TEXT ·keys3x256(SB), NOSPLIT, $0-64
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
 	MOVQ kt+40(FP), SI
-	MOVQ stride+48(FP), R9
+	MOVQ block+48(FP), R9
 	MOVQ n+56(FP), CX
+	LEAQ (R9)(R9*2), R14
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1569,7 +1572,7 @@ wideRow:
 	VFMADD231PS Y6, Y8, Y4
 	VFMADD231PS Y7, Y8, Y5
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ wideRow
 
@@ -1583,7 +1586,7 @@ wideSummed:
 	ADDQ R15, R10
 	VMOVUPS Y4, (R10)
 	VMOVUPS Y5, 32(R10)
-	ADDQ $64, SI
+	LEAQ (SI)(R9*1), SI
 	ADDQ $64, DI
 	SUBQ $16, CX
 	JMP wide
@@ -1617,7 +1620,7 @@ rest1Row:
 	VBROADCASTSS (R11)(BX*2), Y8
 	VFMADD231PS Y6, Y8, Y4
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest1Row
 
@@ -1661,7 +1664,7 @@ rest2Row:
 	VFMADD231PS Y6, Y8, Y4
 	VFMADD231PS Y7, Y8, Y5
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest2Row
 
@@ -1950,7 +1953,7 @@ done:
 	VZEROUPPER
 	RET
 
-// func keys4x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+// func keys4x256(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 TEXT ·keys4x256(SB), NOSPLIT, $0-64
 	MOVQ s+0(FP), DI
 	MOVQ sStep+8(FP), R15
@@ -1958,8 +1961,9 @@ TEXT ·keys4x256(SB), NOSPLIT, $0-64
 	MOVQ qStep+24(FP), BX
 	MOVQ dim+32(FP), DX
 	MOVQ kt+40(FP), SI
-	MOVQ stride+48(FP), R9
+	MOVQ block+48(FP), R9
 	MOVQ n+56(FP), CX
+	LEAQ (R9)(R9*2), R14
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1995,7 +1999,7 @@ wideRow:
 	VFMADD231PS Y8, Y10, Y6
 	VFMADD231PS Y9, Y10, Y7
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ wideRow
 
@@ -2012,7 +2016,7 @@ wideSummed:
 	ADDQ R15, R10
 	VMOVUPS Y6, (R10)
 	VMOVUPS Y7, 32(R10)
-	ADDQ $64, SI
+	LEAQ (SI)(R9*1), SI
 	ADDQ $64, DI
 	SUBQ $16, CX
 	JMP wide
@@ -2049,7 +2053,7 @@ rest1Row:
 	VBROADCASTSS (R11)(R13*1), Y10
 	VFMADD231PS Y8, Y10, Y6
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest1Row
 
@@ -2100,7 +2104,7 @@ rest2Row:
 	VFMADD231PS Y8, Y10, Y6
 	VFMADD231PS Y9, Y10, Y7
 	ADDQ $4, R11
-	ADDQ R9, R10
+	ADDQ $64, R10
 	DECQ R12
 	JNZ rest2Row
 

@@ -18,7 +18,7 @@ type assembly struct {
 }
 
 type (
-	keysKernel   func(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)
+	keysKernel   func(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)
 	valuesKernel func(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, pStep int, v unsafe.Pointer, n, stride int,
 		scale unsafe.Pointer, causal, add int)
 )
@@ -58,12 +58,12 @@ func (a *assembly) vectors() vectors {
 			a.scaleMultiply(start(dst), start(x), start(w), len(x), scale)
 		},
 		swiglu: func(gate, up []float32) { a.swiglu(start(gate), start(up), len(gate)) },
-		keys: func(scores, q Rows, kt Numbers, stride int) {
+		keys: func(scores, q Rows, kt Numbers) {
 			kernels, size := &a.keys, 4
 			if kt.F16 != nil {
 				kernels, size = &a.keysHalf, 2
 			}
-			kernels[q.N-1](start(scores.Data), 4*scores.Step, start(q.Data), 4*q.Step, q.Len, kt.start(), size*stride, scores.Len)
+			kernels[q.N-1](start(scores.Data), 4*scores.Step, start(q.Data), 4*q.Step, q.Len, kt.start(), size*q.Len*KeyBlock, scores.Len)
 		},
 		softmax: func(s []float32) float32 {
 			return 1 / a.expStore(start(s), len(s), a.maximum(start(s), len(s)))

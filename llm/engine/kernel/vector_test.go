@@ -123,13 +123,13 @@ func TestEmpty(t *testing.T) {
 		s.RMSNorm(nil, nil, nil, 1)
 		s.SwiGLU(nil, nil)
 		one, none := &[Queries]float32{1}, oneRow(nil)
-		s.Keys(none, oneRow([]float32{1}), Numbers{F32: []float32{1}}, 1)
+		s.Keys(none, oneRow([]float32{1}), Numbers{})
 		s.Values(none, oneRow([]float32{1}), Numbers{F32: []float32{1}}, 1, one, false, false)
 		out := []float32{5}
 		if s.Values(oneRow(out), none, Numbers{}, 1, one, false, false); out[0] != 0 {
 			t.Errorf("no values add up to %v", out[0])
 		}
-		if s.Keys(oneRow(out), none, Numbers{}, 1); out[0] != 0 {
+		if s.Keys(oneRow(out), none, Numbers{}); out[0] != 0 {
 			t.Errorf("no products add up to %v", out[0])
 		}
 		if got := s.Max(nil); !math.IsInf(float64(got), -1) {

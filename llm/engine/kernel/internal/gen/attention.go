@@ -8,13 +8,18 @@ const queries = 4
 
 // attention is a kernel for some queries.
 //
-//	CX results    R15 distance of a query's results    R9 stride of rows    BX, R13 distance of queries, once and three times
+//	CX results    R15 distance of a query's results    BX, R13 distance of queries, once and three times
+//	R9 distance of blocks of keys, or of values        R14 three times that of blocks
 //	R10, R11, R12 run through rows, the numbers they are multiplied with, and the number of rows
 type attention struct {
 	*vector
 	queries int
 	half    bool // keys and values are float16
+	blocked bool // rows are cut into blocks of keys
 }
+
+// keyBlock is how many keys lie side by side.
+const keyBlock = 16
 
 func (a *attention) title(kernel string) string {
 	s := a.name(fmt.Sprintf("%s%dx", kernel, a.queries))
@@ -48,14 +53,15 @@ func (a *attention) row(i int) int { return a.queries*a.block() + i }
 
 func (a *attention) number() string { return a.w.reg(a.row(a.block())) }
 
-// keys sets s[i, j] = Σ_d q[i, d]·kt[d, j] for j < n. Distances are in bytes: sStep and qStep those of queries, stride
-// that of kt's rows.
+// keys sets s[i, j] = Σ_d q[i, d]·k[j, d] for j < n. Distances are in bytes: sStep and qStep those of queries, block that
+// of kt's blocks (dim, keyBlock).
 //
 //	DI s    SI kt    R8 q    DX dim
 func (a *attention) keys() {
 	a.function(a.title("keys"),
-		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, stride, n int)", 64)
-	a.arguments("s", "DI", "sStep", "R15", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "stride", "R9", "n", "CX")
+		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)", 64)
+	a.arguments("s", "DI", "sStep", "R15", "q", "R8", "qStep", "BX", "dim", "DX", "kt", "SI", "block", "R9", "n", "CX")
+	a.op("LEAQ", mem(0, "R9", "R9*2"), "R14")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
 	a.inBlocks(func(block string, vectors int, rest bool) {
 		a.clear(vectors)
@@ -118,7 +124,11 @@ func (a *attention) inBlocks(body func(block string, vectors int, rest bool)) {
 	a.op("CMPQ", "CX", imm(wide*lanes))
 	a.op("JLT", "rest")
 	body("wide", wide, false)
-	a.op("ADDQ", imm(wide*a.stored()), "SI")
+	if a.blocked {
+		a.op("LEAQ", mem(0, "SI", fmt.Sprintf("R9*%d", wide/a.perBlock())), "SI")
+	} else {
+		a.op("ADDQ", imm(wide*a.stored()), "SI")
+	}
 	a.op("ADDQ", imm(wide*int(a.w)), "DI")
 	a.op("SUBQ", imm(wide*lanes), "CX")
 	a.op("JMP", "wide")
@@ -180,7 +190,7 @@ func (a *attention) sumMore(label string, vectors int, rest bool) {
 func (a *attention) sumRow(first, vectors int, rest bool) {
 	from := make([]string, vectors)
 	for i := range from {
-		from[i] = mem(i*a.stored(), "R10")
+		from[i] = a.at(i)
 		masked := rest && i == vectors-1
 		switch {
 		case a.half && masked:
@@ -202,8 +212,25 @@ func (a *attention) sumRow(first, vectors int, rest bool) {
 		}
 	}
 	a.op("ADDQ", "$4", "R11")
-	a.op("ADDQ", "R9", "R10")
+	if a.blocked {
+		a.op("ADDQ", imm(keyBlock*a.stored()/a.lanes()), "R10")
+	} else {
+		a.op("ADDQ", "R9", "R10")
+	}
 }
+
+// at is where vector i of a row lies.
+func (a *attention) at(i int) string {
+	if !a.blocked {
+		return mem(i*a.stored(), "R10")
+	}
+	per := a.perBlock()
+	offset, block := i%per*a.stored(), [][]string{nil, {"R9*1"}, {"R9*2"}, {"R14*1"}}[i/per]
+	return mem(offset, "R10", block...)
+}
+
+// perBlock is how many vectors of keys a block has.
+func (a *attention) perBlock() int { return keyBlock / a.lanes() }
 
 // results loads or saves the sums of all queries.
 func (a *attention) results(vectors int, rest bool, move func(memory string, register int, rest bool)) {
