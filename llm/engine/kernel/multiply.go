@@ -45,12 +45,13 @@ type tile struct {
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64        // rows of W that stay in the second-level cache while rows of X pass
-	nearRows = 384       // rows of X that pass before the next rows of W; then W is read again
-	farOuts  = 512       // outputs for which all of k is gone through before the next ones
-	tileOuts = 4         // rows of W of one tile
-	fewTiles = 24        // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
-	stretch  = 128 << 10 // so many bytes of it at a time
+	maxOuts  = 64       // rows of W that stay in the second-level cache while rows of X pass
+	nearRows = 384      // rows of X that pass before the next rows of W; then W is read again
+	farOuts  = 512      // outputs for which all of k is gone through before the next ones
+	tileOuts = 4        // rows of W of one tile
+	fewTiles = 24       // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
+	stretch  = 64 << 10 // so many bytes of it at a time,
+	begin    = 16 << 10 // so many at first, which nobody has asked for
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
@@ -120,17 +121,18 @@ func (p *product) run() {
 		return
 	}
 	if groups <= fewTiles {
-		outs := max(roundUp(stretch/(p.w.In*p.w.Type.Size()), tileOuts), tileOuts)
-		outs = min(outs, maxOuts)
-		for o := 0; o < p.outs; o += outs {
-			p.blocks(0, groups, o, min(o+outs, p.outs), outs)
+		n := p.rowsIn(begin)
+		for o := 0; o < p.outs; {
+			end, next := min(o+n, p.outs), p.rowsIn(stretch)
+			p.blocks(0, groups, o, end, n, next)
+			o, n = end, next
 		}
 		return
 	}
 	near := max(1, nearRows/p.f.rows)
 	for g := 0; g < groups; g += near {
 		for o := 0; o < p.outs; o += farOuts {
-			p.blocks(g, min(g+near, groups), o, min(o+farOuts, p.outs), maxOuts)
+			p.blocks(g, min(g+near, groups), o, min(o+farOuts, p.outs), maxOuts, 0)
 		}
 	}
 }
@@ -154,22 +156,27 @@ func (p *product) lines(line func(t *tile)) {
 	}
 }
 
-// blocks multiplies groups g…last−1 with rows o…end−1 of W, some of these at a time.
-func (p *product) blocks(g, last, o, end, some int) {
+// rowsIn is how many rows of W there are in so many bytes, in whole tiles.
+func (p *product) rowsIn(bytes int) int {
+	return min(max(roundUp(bytes/(p.w.In*p.w.Type.Size()), tileOuts), tileOuts), maxOuts)
+}
+
+// blocks multiplies groups g…last−1 with rows o…end−1 of W, some of these at a time; ahead rows come behind them.
+func (p *product) blocks(g, last, o, end, some, ahead int) {
 	size := p.w.Type.Size()
 	next := end * p.w.In * size // what is prefetched: the rows behind these, in their order
 	for k := 0; k < p.w.In; k += p.block {
 		for j := o; j < end; j += some {
 			n := min(some, end-j)
-			p.tiles(g, last, j, n, k, next)
-			next += n * min(p.block, p.w.In-k) * size
+			p.tiles(g, last, j, n, k, next, ahead)
+			next += ahead * min(p.block, p.w.In-k) * size
 		}
 	}
 }
 
 // tiles multiplies groups g…last−1 with n rows of W from j on, over the block that begins at input k. Few groups
-// together prefetch as much of W as they read, from next on; each does its share, so that memory is never idle.
-func (p *product) tiles(g, last, j, n, k, next int) {
+// together prefetch a block of as many rows as come next; each does its share, so that memory is never idle.
+func (p *product) tiles(g, last, j, n, k, next, ahead int) {
 	size, groups := p.w.Type.Size(), last-g
 	length := min(p.block, p.w.In-k)
 	at := (j*p.w.In + k) * size
@@ -182,7 +189,7 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 		t.add = -1
 	}
 	if p.x.groups <= fewTiles {
-		t.ahead, t.pace = next-at, tileOuts*p.f.lanes*size/groups
+		t.ahead, t.pace = next-at, min(tileOuts*p.f.lanes*size*ahead/(groups*n), tileOuts*p.f.lanes*size)
 	}
 	dots := p.f.dots[p.w.Type]
 	for first := p.x.group(g); g < last; g++ {
@@ -190,7 +197,7 @@ func (p *product) tiles(g, last, j, n, k, next int) {
 		t.x = p.x.at(p.x.offset(first, k, min(p.x.block, p.x.k-k)))
 		t.c = unsafe.Pointer(&p.c[first*p.ldc+j])
 		dots[end-first-1](t)
-		t.ahead += n * length * size / groups
+		t.ahead += ahead * length * size / groups
 		first = end
 	}
 }
