@@ -56,10 +56,16 @@ func (a *attention) rows(b *batch, s *scratch, need []int, first, last int) {
 
 func (b *batch) segment(s *scratch, row int) *segment { return b.segments[s.segmentOf[row]] }
 
-// together tells whether tokens of both segments have the same keys behind them.
-func together(x, y *segment) bool {
-	n := len(x.behind)
-	return x == y || n > 0 && n == len(y.behind) && x.behind[n-1] == y.behind[n-1]
+// together tells whether tokens of both segments have some of the same keys behind them.
+func together(x, y *segment) bool { return x == y || shared(x.behind, y.behind) > 0 }
+
+// shared is how many segments both begin with.
+func shared(x, y []*segment) int {
+	n := 0
+	for n < min(len(x), len(y)) && x[n] == y[n] {
+		n++
+	}
+	return n
 }
 
 // tokens computes attention for n rows from r on, in place of their queries in s.q (rows, heads, head_dim): of one head
@@ -103,41 +109,71 @@ func (a *attention) run(b *batch, s *scratch, r, n int, apart bool) run {
 // queries computes attention in place of queries of row r or, where they are apart, of as many rows from it on. Keys
 // that all of them see are read once.
 func (a *attention) queries(b *batch, s *scratch, r int, x kernel.Rows, apart bool) {
-	k, first := a.m.k, b.segment(s, r)
-	before := first.start - first.past
-	var runs [kernel.Queries]run
-	most, n := 0, 0
-	for j := 0; j < x.N; j += runs[n-1].n {
-		runs[n] = a.run(b, s, r+j, x.N-j, apart)
-		most = max(most, before+runs[n].here+runs[n].later)
-		n++
+	k, common := a.m.k, b.segment(s, r).behind
+	var all [kernel.Queries]run
+	most, runs := 0, all[:0]
+	for j := 0; j < x.N; {
+		run := a.run(b, s, r+j, x.N-j, apart)
+		common = common[:shared(common, run.seg.behind)]
+		most = max(most, run.seg.start-run.seg.past+run.here+run.later)
+		runs = append(runs, run)
+		j += run.n
 	}
 	p := kernel.Rows{Data: sized(&a.scores, x.N*most), N: x.N, Step: most}
-	at := 0
-	for _, seg := range first.behind {
-		k.Keys(columns(p, at, seg.keys()), x, a.kv(seg).k)
-		at += seg.keys()
+	if len(common) > 0 {
+		for _, run := range runs { // the few that each has for itself, while those that all see are at hand
+			a.fetch(run)
+		}
 	}
+	at := a.scoresOf(common, x, p, 0)
 	var scale [2 * kernel.Queries]float32 // so that each run finds its own as an array
 	j := 0
-	for _, run := range runs[:n] {
-		k.Keys(columns(p.From(j, run.n), before, run.here+run.later), x.From(j, run.n), a.kv(run.seg).k)
+	for _, run := range runs {
+		x, p := x.From(j, run.n), p.From(j, run.n)
+		at := a.scoresOf(run.seg.behind[len(common):], x, p, at)
+		k.Keys(columns(p, at, run.here+run.later), x, a.kv(run.seg).k)
 		for i := range run.n { // the scores behind what a token sees are for later ones
-			scale[j+i] = k.Softmax(p.Data[(j+i)*most:][:before+run.here+min(i, run.later)])
+			scale[j+i] = k.Softmax(p.Data[i*p.Step:][:at+run.here+min(i, run.later)])
 		}
 		j += run.n
 	}
-	at = 0
-	for _, seg := range first.behind {
-		k.Values(x, columns(p, at, seg.keys()), a.kv(seg).v, x.Len, &[kernel.Queries]float32{1, 1, 1, 1}, false, at > 0)
-		at += seg.keys()
-	}
+	at = a.valuesOf(common, x, p, 0)
 	j = 0
-	for _, run := range runs[:n] {
-		part := columns(p.From(j, run.n), before, run.here)
-		k.Values(x.From(j, run.n), part, a.kv(run.seg).v, x.Len, (*[kernel.Queries]float32)(scale[j:]), run.later > 0, at > 0)
+	for _, run := range runs {
+		x, p := x.From(j, run.n), p.From(j, run.n)
+		at := a.valuesOf(run.seg.behind[len(common):], x, p, at)
+		own := columns(p, at, run.here)
+		k.Values(x, own, a.kv(run.seg).v, x.Len, (*[kernel.Queries]float32)(scale[j:]), run.later > 0, at > 0)
 		j += run.n
 	}
+}
+
+// scoresOf sets scores from column at on to the products with all keys of segments, and returns the column behind them.
+func (a *attention) scoresOf(segments []*segment, x, scores kernel.Rows, at int) int {
+	for _, seg := range segments {
+		a.m.k.Keys(columns(scores, at, seg.keys()), x, a.kv(seg).k)
+		at += seg.keys()
+	}
+	return at
+}
+
+// valuesOf adds all values of segments, weighted with p from column at on, to x, or sets it where at is 0. It returns
+// the column behind them.
+func (a *attention) valuesOf(segments []*segment, x, p kernel.Rows, at int) int {
+	for _, seg := range segments {
+		part := columns(p, at, seg.keys())
+		a.m.k.Values(x, part, a.kv(seg).v, x.Len, &[kernel.Queries]float32{1, 1, 1, 1}, false, at > 0)
+		at += seg.keys()
+	}
+	return at
+}
+
+// fetch asks for the memory of what a run's tokens see of their own segment.
+func (a *attention) fetch(r run) {
+	x, dim := a.kv(r.seg), a.m.config.HeadDim
+	n := r.here + r.later
+	a.m.k.Fetch(x.k.Cut(0, roundUp(n, keyBlock)*dim))
+	a.m.k.Fetch(x.v.Cut(0, n*dim))
 }
 
 // kv returns a segment's keys and values, beginning with those of the head.

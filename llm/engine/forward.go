@@ -184,9 +184,9 @@ func (m *Model) project(l *layer, layer int, b *batch, s *scratch, rows int, cos
 				at := s.position[r] * dim / 2
 				cosine, sine := cos[at:at+dim/2], sin[at:at+dim/2]
 				for x := q[r0*qn+i*group:][:group]; len(x) > 0; x = x[dim:] {
-					rotate(x, cosine, sine, scale)
+					m.k.Rotate(x[:dim], cosine, sine, scale)
 				}
-				rotate(k[from:from+dim], cosine, sine, 1)
+				m.k.Rotate(k[from:from+dim], cosine, sine, 1)
 				m.place(b.segment(s, r), layer, i%c.KVHeads, r, k[from:from+dim], v[from:from+dim], half)
 			}
 		})

@@ -124,8 +124,7 @@ func (m *Model) step(
 	kernel.Parallel(len(active), threadsFor(b.threads, len(logits)), 1, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			row := logits[i*vocab : (i+1)*vocab]
-			top := m.k.Max(row)
-			finite[i] = !math.IsInf(float64(top), 0) && !math.IsNaN(m.k.SumExp(row, top))
+			finite[i] = !math.IsInf(float64(m.k.Max(row)), 0) && !math.IsNaN(float64(m.k.SumSquares(row)))
 		}
 	})
 	for i, c := range active {

@@ -37,17 +37,3 @@ func (r *rope) tables(n int) (cos, sin []float32) {
 	}
 	return r.cos, r.sin
 }
-
-// rotate turns the pairs (x[i], x[i+half]) of one head, the layout of Hugging Face's checkpoints, and scales the
-// result. Products are rounded explicitly, so that all builds of one kernel agree.
-func rotate(x, cos, sin []float32, scale float32) {
-	half := len(cos)
-	a, b := x[:half], x[half:2*half]
-	sin = sin[:half]
-	for i, c := range cos {
-		s := sin[i]
-		u, v := a[i], b[i]
-		a[i] = (float32(u*c) - float32(v*s)) * scale
-		b[i] = (float32(v*c) + float32(u*s)) * scale
-	}
-}

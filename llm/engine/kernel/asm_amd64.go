@@ -149,6 +149,12 @@ func swiglu256(gate, up unsafe.Pointer, n int)
 func maximum256(p unsafe.Pointer, n int) (top float32)
 
 //go:noescape
+func fetch256(p unsafe.Pointer, n int)
+
+//go:noescape
+func rotate256(p, q, cos, sin unsafe.Pointer, n int, scale float32)
+
+//go:noescape
 func expStore256(p unsafe.Pointer, n int, shift float32) (sum float32)
 
 //go:noescape
@@ -189,6 +195,12 @@ func swiglu512(gate, up unsafe.Pointer, n int)
 
 //go:noescape
 func maximum512(p unsafe.Pointer, n int) (top float32)
+
+//go:noescape
+func fetch512(p unsafe.Pointer, n int)
+
+//go:noescape
+func rotate512(p, q, cos, sin unsafe.Pointer, n int, scale float32)
 
 //go:noescape
 func expStore512(p unsafe.Pointer, n int, shift float32) (sum float32)

@@ -39,6 +39,13 @@ func (x Numbers) Copy(y Numbers) {
 	copy(x.F16, y.F16)
 }
 
+// Fetch asks for the memory of numbers that are wanted soon, where the CPU can do so without waiting for it.
+func (s *Set) Fetch(x Numbers) {
+	if s.vectors.fetch != nil && x.Len() > 0 {
+		s.vectors.fetch(x)
+	}
+}
+
 // HasF16 tells whether Keys and Values take float16.
 func (s *Set) HasF16() bool { return s.half != nil }
 

@@ -6,10 +6,13 @@ import "math"
 // order.
 type vectors struct {
 	rmsNorm func(dst, x, w []float32, eps float32)
+	squares func(x []float32) float32
+	rotate  func(x, cos, sin []float32, scale float32)
 	swiglu  func(gate, up []float32)
 	keys    func(scores, q Rows, kt Numbers)
 	softmax func(s []float32) float32
 	values  func(out, p Rows, v Numbers, stride int, scale *[Queries]float32, causal, add bool)
+	fetch   func(x Numbers) // nil: none
 	max     func(x []float32) float32
 	sumExp  func(x []float32, shift float32) float64
 }
@@ -18,6 +21,17 @@ type vectors struct {
 func (s *Set) RMSNorm(dst, x, w []float32, eps float32) {
 	if len(x) > 0 {
 		s.vectors.rmsNorm(dst[:len(x)], x, w[:len(x)], eps)
+	}
+}
+
+// SumSquares returns Σ x², which is NaN where one of them is, and else at least zero.
+func (s *Set) SumSquares(x []float32) float32 { return s.vectors.squares(x) }
+
+// Rotate turns the pairs (x[i], x[i+half]) of one head, the layout of Hugging Face's checkpoints, and scales the result.
+// All three products are rounded, so that all sets agree. cos and sin have half numbers.
+func (s *Set) Rotate(x, cos, sin []float32, scale float32) {
+	if half := len(cos); half > 0 {
+		s.vectors.rotate(x[:2*half], cos, sin[:half], scale)
 	}
 }
 
@@ -44,7 +58,7 @@ func (s *Set) SumExp(x []float32, shift float32) float64 { return s.vectors.sumE
 
 func vectorsPortable() vectors {
 	return vectors{
-		rmsNorm: rmsNormPortable, swiglu: swigluPortable, keys: keysPortable, softmax: softmaxPortable,
+		rmsNorm: rmsNormPortable, squares: squaresPortable, rotate: rotatePortable, swiglu: swigluPortable, keys: keysPortable, softmax: softmaxPortable,
 		values: valuesPortable, max: maxPortable, sumExp: sumExpPortable,
 	}
 }
@@ -57,6 +71,25 @@ func rmsNormPortable(dst, x, w []float32, eps float32) {
 	scale := normScale(sum, len(x), eps)
 	for i, v := range x {
 		dst[i] = float32(v*scale) * w[i]
+	}
+}
+
+func squaresPortable(x []float32) float32 {
+	sum := float32(0)
+	for _, v := range x {
+		sum += float32(v * v)
+	}
+	return sum
+}
+
+func rotatePortable(x, cos, sin []float32, scale float32) {
+	half := len(cos)
+	a, b := x[:half], x[half:]
+	for i, c := range cos {
+		s := sin[i]
+		u, v := a[i], b[i]
+		a[i] = (float32(u*c) - float32(v*s)) * scale
+		b[i] = (float32(v*c) + float32(u*s)) * scale
 	}
 }
 

@@ -244,6 +244,78 @@ done:
 	VZEROUPPER
 	RET
 
+// func fetch256(p unsafe.Pointer, n int)
+TEXT ·fetch256(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+
+again:
+	PREFETCHT0 (SI)
+	ADDQ $64, SI
+	SUBQ $64, CX
+	JGT again
+	RET
+
+// func rotate256(p, q, cos, sin unsafe.Pointer, n int, scale float32)
+TEXT ·rotate256(SB), NOSPLIT, $0-44
+	MOVQ p+0(FP), SI
+	MOVQ q+8(FP), DI
+	MOVQ cos+16(FP), R10
+	MOVQ sin+24(FP), R11
+	MOVQ n+32(FP), CX
+	VBROADCASTSS scale+40(FP), Y8
+	CMPQ CX, $8
+	JLT rest
+
+again:
+	VMOVUPS (SI), Y0
+	VMOVUPS (DI), Y1
+	VMOVUPS (R10), Y2
+	VMOVUPS (R11), Y3
+	VMULPS Y2, Y0, Y4
+	VMULPS Y3, Y1, Y5
+	VMULPS Y2, Y1, Y6
+	VMULPS Y3, Y0, Y7
+	VSUBPS Y5, Y4, Y4
+	VADDPS Y7, Y6, Y6
+	VMULPS Y8, Y4, Y4
+	VMULPS Y8, Y6, Y6
+	VMOVUPS Y4, (SI)
+	VMOVUPS Y6, (DI)
+	ADDQ $32, SI
+	ADDQ $32, DI
+	ADDQ $32, R10
+	ADDQ $32, R11
+	SUBQ $8, CX
+	CMPQ CX, $8
+	JGE again
+
+rest:
+	TESTQ CX, CX
+	JZ done
+	LEAQ windowF32<>+32(SB), R9
+	SHLQ $2, CX
+	SUBQ CX, R9
+	VMOVUPS (R9), Y15
+	VMASKMOVPS (SI), Y15, Y0
+	VMASKMOVPS (DI), Y15, Y1
+	VMASKMOVPS (R10), Y15, Y2
+	VMASKMOVPS (R11), Y15, Y3
+	VMULPS Y2, Y0, Y4
+	VMULPS Y3, Y1, Y5
+	VMULPS Y2, Y1, Y6
+	VMULPS Y3, Y0, Y7
+	VSUBPS Y5, Y4, Y4
+	VADDPS Y7, Y6, Y6
+	VMULPS Y8, Y4, Y4
+	VMULPS Y8, Y6, Y6
+	VMASKMOVPS Y4, Y15, (SI)
+	VMASKMOVPS Y6, Y15, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
 // func expStore256(p unsafe.Pointer, n int, shift float32) (sum float32)
 TEXT ·expStore256(SB), NOSPLIT, $0-28
 	MOVQ p+0(FP), SI
@@ -462,6 +534,12 @@ wide:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	MOVQ SI, AX
+	CMPQ CX, $64
+	JLT wideLast
+	LEAQ (SI)(R9*2), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -469,6 +547,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
@@ -636,6 +717,8 @@ TEXT ·values1x256(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -661,6 +744,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
 	VFMADD231PS 32(R10), Y8, Y1
@@ -713,6 +802,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMASKMOVPS (R10), Y15, Y4
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS Y4, Y8, Y0
@@ -753,6 +847,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VMASKMOVPS 32(R10), Y15, Y5
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -798,6 +897,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VMASKMOVPS 64(R10), Y15, Y6
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -846,6 +951,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VMASKMOVPS 96(R10), Y15, Y7
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS (R10), Y8, Y0
@@ -898,6 +1009,12 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	MOVQ SI, AX
+	CMPQ CX, $64
+	JLT wideLast
+	LEAQ (SI)(R9*2), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -905,6 +1022,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMOVUPS (R10)(R9*1), Y10
@@ -1130,6 +1250,8 @@ TEXT ·values2x256(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1164,6 +1286,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMOVUPS 64(R10), Y10
@@ -1253,6 +1381,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11), Y12
 	VFMADD231PS Y8, Y12, Y0
@@ -1313,6 +1446,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
 	VBROADCASTSS (R11), Y12
@@ -1386,6 +1524,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMASKMOVPS 64(R10), Y15, Y10
@@ -1470,6 +1614,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VMOVUPS 64(R10), Y10
@@ -1553,6 +1703,12 @@ wide:
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+	MOVQ SI, AX
+	CMPQ CX, $32
+	JLT wideLast
+	LEAQ (SI)(R9*1), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -1560,6 +1716,8 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	ADDQ $64, AX
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
 	VBROADCASTSS (R11), Y8
@@ -1691,6 +1849,8 @@ TEXT ·values3x256(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1722,6 +1882,11 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Y6
 	VMOVUPS 32(R10), Y7
 	VBROADCASTSS (R11), Y8
@@ -1815,6 +1980,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMASKMOVPS (R10), Y15, Y6
 	VBROADCASTSS (R11), Y8
 	VFMADD231PS Y6, Y8, Y0
@@ -1891,6 +2061,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Y6
 	VMASKMOVPS 32(R10), Y15, Y7
 	VBROADCASTSS (R11), Y8
@@ -1977,6 +2152,12 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	MOVQ SI, AX
+	CMPQ CX, $32
+	JLT wideLast
+	LEAQ (SI)(R9*1), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -1984,6 +2165,8 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	ADDQ $64, AX
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VBROADCASTSS (R11), Y10
@@ -2134,6 +2317,8 @@ TEXT ·values4x256(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -2170,6 +2355,11 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Y8
 	VMOVUPS 32(R10), Y9
 	VBROADCASTSS (R11), Y10
@@ -2288,6 +2478,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMASKMOVPS (R10), Y15, Y8
 	VBROADCASTSS (R11), Y10
 	VFMADD231PS Y8, Y10, Y0
@@ -2384,6 +2579,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Y8
 	VMASKMOVPS 32(R10), Y15, Y9
 	VBROADCASTSS (R11), Y10

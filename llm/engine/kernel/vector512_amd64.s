@@ -236,6 +236,77 @@ done:
 	VZEROUPPER
 	RET
 
+// func fetch512(p unsafe.Pointer, n int)
+TEXT ·fetch512(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+
+again:
+	PREFETCHT0 (SI)
+	ADDQ $64, SI
+	SUBQ $64, CX
+	JGT again
+	RET
+
+// func rotate512(p, q, cos, sin unsafe.Pointer, n int, scale float32)
+TEXT ·rotate512(SB), NOSPLIT, $0-44
+	MOVQ p+0(FP), SI
+	MOVQ q+8(FP), DI
+	MOVQ cos+16(FP), R10
+	MOVQ sin+24(FP), R11
+	MOVQ n+32(FP), CX
+	VBROADCASTSS scale+40(FP), Z8
+	CMPQ CX, $16
+	JLT rest
+
+again:
+	VMOVUPS (SI), Z0
+	VMOVUPS (DI), Z1
+	VMOVUPS (R10), Z2
+	VMOVUPS (R11), Z3
+	VMULPS Z2, Z0, Z4
+	VMULPS Z3, Z1, Z5
+	VMULPS Z2, Z1, Z6
+	VMULPS Z3, Z0, Z7
+	VSUBPS Z5, Z4, Z4
+	VADDPS Z7, Z6, Z6
+	VMULPS Z8, Z4, Z4
+	VMULPS Z8, Z6, Z6
+	VMOVUPS Z4, (SI)
+	VMOVUPS Z6, (DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, R10
+	ADDQ $64, R11
+	SUBQ $16, CX
+	CMPQ CX, $16
+	JGE again
+
+rest:
+	TESTQ CX, CX
+	JZ done
+	MOVL $0xffff, R9
+	BZHIL CX, R9, R9
+	KMOVW R9, K1
+	VMOVUPS.Z (SI), K1, Z0
+	VMOVUPS.Z (DI), K1, Z1
+	VMOVUPS.Z (R10), K1, Z2
+	VMOVUPS.Z (R11), K1, Z3
+	VMULPS Z2, Z0, Z4
+	VMULPS Z3, Z1, Z5
+	VMULPS Z2, Z1, Z6
+	VMULPS Z3, Z0, Z7
+	VSUBPS Z5, Z4, Z4
+	VADDPS Z7, Z6, Z6
+	VMULPS Z8, Z4, Z4
+	VMULPS Z8, Z6, Z6
+	VMOVUPS Z4, K1, (SI)
+	VMOVUPS Z6, K1, (DI)
+
+done:
+	VZEROUPPER
+	RET
+
 // func expStore512(p unsafe.Pointer, n int, shift float32) (sum float32)
 TEXT ·expStore512(SB), NOSPLIT, $0-28
 	MOVQ p+0(FP), SI
@@ -440,6 +511,12 @@ wide:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -447,6 +524,11 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ $256, AX
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS (R10), Z8, Z0
 	VFMADD231PS (R10)(R9*1), Z8, Z1
@@ -610,6 +692,8 @@ TEXT ·values1x512(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -635,6 +719,14 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+wideAsked:
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS (R10), Z8, Z0
 	VFMADD231PS 64(R10), Z8, Z1
@@ -686,6 +778,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMOVUPS.Z (R10), K1, Z4
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS Z4, Z8, Z0
@@ -725,6 +822,12 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS.Z 64(R10), K1, Z5
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS (R10), Z8, Z0
@@ -769,6 +872,13 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+
+rest3Asked:
 	VMOVUPS.Z 128(R10), K1, Z6
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS (R10), Z8, Z0
@@ -816,6 +926,14 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+rest4Asked:
 	VMOVUPS.Z 192(R10), K1, Z7
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS (R10), Z8, Z0
@@ -864,6 +982,12 @@ wide:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -871,6 +995,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VCVTPH2PS (R10), Z4
 	VCVTPH2PS (R10)(R9*1), Z5
 	VCVTPH2PS (R10)(R9*2), Z6
@@ -1044,6 +1171,8 @@ TEXT ·values1x512Half(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1069,6 +1198,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VCVTPH2PS (R10), Z4
 	VCVTPH2PS 32(R10), Z5
 	VCVTPH2PS 64(R10), Z6
@@ -1124,6 +1259,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VCVTPH2PS.Z (R10), K1, Z4
 	VBROADCASTSS (R11), Z8
 	VFMADD231PS Z4, Z8, Z0
@@ -1163,6 +1303,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VCVTPH2PS (R10), Z4
 	VCVTPH2PS.Z 32(R10), K1, Z5
 	VBROADCASTSS (R11), Z8
@@ -1208,6 +1353,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VCVTPH2PS (R10), Z4
 	VCVTPH2PS 32(R10), Z5
 	VCVTPH2PS.Z 64(R10), K1, Z6
@@ -1257,6 +1408,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VCVTPH2PS (R10), Z4
 	VCVTPH2PS 32(R10), Z5
 	VCVTPH2PS 64(R10), Z6
@@ -1312,6 +1469,12 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -1319,6 +1482,11 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ $256, AX
 	VMOVUPS (R10), Z8
 	VMOVUPS (R10)(R9*1), Z9
 	VMOVUPS (R10)(R9*2), Z10
@@ -1540,6 +1708,8 @@ TEXT ·values2x512(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -1574,6 +1744,14 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Z8
 	VMOVUPS 64(R10), Z9
 	VMOVUPS 128(R10), Z10
@@ -1662,6 +1840,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMOVUPS.Z (R10), K1, Z8
 	VBROADCASTSS (R11), Z12
 	VFMADD231PS Z8, Z12, Z0
@@ -1721,6 +1904,12 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Z8
 	VMOVUPS.Z 64(R10), K1, Z9
 	VBROADCASTSS (R11), Z12
@@ -1793,6 +1982,13 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+
+rest3Asked:
 	VMOVUPS (R10), Z8
 	VMOVUPS 64(R10), Z9
 	VMOVUPS.Z 128(R10), K1, Z10
@@ -1876,6 +2072,14 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+rest4Asked:
 	VMOVUPS (R10), Z8
 	VMOVUPS 64(R10), Z9
 	VMOVUPS 128(R10), Z10
@@ -1961,6 +2165,12 @@ wide:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -1968,6 +2178,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VCVTPH2PS (R10), Z8
 	VCVTPH2PS (R10)(R9*1), Z9
 	VCVTPH2PS (R10)(R9*2), Z10
@@ -2189,6 +2402,8 @@ TEXT ·values2x512Half(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -2223,6 +2438,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VCVTPH2PS (R10), Z8
 	VCVTPH2PS 32(R10), Z9
 	VCVTPH2PS 64(R10), Z10
@@ -2311,6 +2532,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VCVTPH2PS.Z (R10), K1, Z8
 	VBROADCASTSS (R11), Z12
 	VFMADD231PS Z8, Z12, Z0
@@ -2370,6 +2596,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VCVTPH2PS (R10), Z8
 	VCVTPH2PS.Z 32(R10), K1, Z9
 	VBROADCASTSS (R11), Z12
@@ -2442,6 +2673,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VCVTPH2PS (R10), Z8
 	VCVTPH2PS 32(R10), Z9
 	VCVTPH2PS.Z 64(R10), K1, Z10
@@ -2525,6 +2762,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VCVTPH2PS (R10), Z8
 	VCVTPH2PS 32(R10), Z9
 	VCVTPH2PS 64(R10), Z10
@@ -2614,6 +2857,12 @@ wide:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -2621,6 +2870,11 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ $256, AX
 	VMOVUPS (R10), Z12
 	VMOVUPS (R10)(R9*1), Z13
 	VMOVUPS (R10)(R9*2), Z14
@@ -2890,6 +3144,8 @@ TEXT ·values3x512(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -2933,6 +3189,14 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Z12
 	VMOVUPS 64(R10), Z13
 	VMOVUPS 128(R10), Z14
@@ -3055,6 +3319,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMOVUPS.Z (R10), K1, Z12
 	VBROADCASTSS (R11), Z16
 	VFMADD231PS Z12, Z16, Z0
@@ -3132,6 +3401,12 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Z12
 	VMOVUPS.Z 64(R10), K1, Z13
 	VBROADCASTSS (R11), Z16
@@ -3230,6 +3505,13 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+
+rest3Asked:
 	VMOVUPS (R10), Z12
 	VMOVUPS 64(R10), Z13
 	VMOVUPS.Z 128(R10), K1, Z14
@@ -3347,6 +3629,14 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+rest4Asked:
 	VMOVUPS (R10), Z12
 	VMOVUPS 64(R10), Z13
 	VMOVUPS 128(R10), Z14
@@ -3467,6 +3757,12 @@ wide:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -3474,6 +3770,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VCVTPH2PS (R10), Z12
 	VCVTPH2PS (R10)(R9*1), Z13
 	VCVTPH2PS (R10)(R9*2), Z14
@@ -3743,6 +4042,8 @@ TEXT ·values3x512Half(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -3786,6 +4087,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VCVTPH2PS (R10), Z12
 	VCVTPH2PS 32(R10), Z13
 	VCVTPH2PS 64(R10), Z14
@@ -3908,6 +4215,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VCVTPH2PS.Z (R10), K1, Z12
 	VBROADCASTSS (R11), Z16
 	VFMADD231PS Z12, Z16, Z0
@@ -3985,6 +4297,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VCVTPH2PS (R10), Z12
 	VCVTPH2PS.Z 32(R10), K1, Z13
 	VBROADCASTSS (R11), Z16
@@ -4083,6 +4400,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VCVTPH2PS (R10), Z12
 	VCVTPH2PS 32(R10), Z13
 	VCVTPH2PS.Z 64(R10), K1, Z14
@@ -4200,6 +4523,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VCVTPH2PS (R10), Z12
 	VCVTPH2PS 32(R10), Z13
 	VCVTPH2PS 64(R10), Z14
@@ -4324,6 +4653,12 @@ wide:
 	VXORPS Y13, Y13, Y13
 	VXORPS Y14, Y14, Y14
 	VXORPS Y15, Y15, Y15
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -4331,6 +4666,11 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	PREFETCHT0 128(AX)
+	PREFETCHT0 192(AX)
+	ADDQ $256, AX
 	VMOVUPS (R10), Z16
 	VMOVUPS (R10)(R9*1), Z17
 	VMOVUPS (R10)(R9*2), Z18
@@ -4648,6 +4988,8 @@ TEXT ·values4x512(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -4700,6 +5042,14 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+wideAsked:
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -4861,6 +5211,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VMOVUPS.Z (R10), K1, Z16
 	VBROADCASTSS (R11), Z20
 	VFMADD231PS Z16, Z20, Z0
@@ -4958,6 +5313,12 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest2Asked:
 	VMOVUPS (R10), Z16
 	VMOVUPS.Z 64(R10), K1, Z17
 	VBROADCASTSS (R11), Z20
@@ -5085,6 +5446,13 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+
+rest3Asked:
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS.Z 128(R10), K1, Z18
@@ -5240,6 +5608,14 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	PREFETCHT0 128(R10)(R8*1)
+	PREFETCHT0 192(R10)(R8*1)
+
+rest4Asked:
 	VMOVUPS (R10), Z16
 	VMOVUPS 64(R10), Z17
 	VMOVUPS 128(R10), Z18
@@ -5400,6 +5776,12 @@ wide:
 	VXORPS Y13, Y13, Y13
 	VXORPS Y14, Y14, Y14
 	VXORPS Y15, Y15, Y15
+	MOVQ SI, AX
+	CMPQ CX, $128
+	JLT wideLast
+	LEAQ (SI)(R9*4), AX
+
+wideLast:
 	MOVQ SI, R10
 	MOVQ R8, R11
 	MOVQ DX, R12
@@ -5407,6 +5789,9 @@ wide:
 	JZ wideSummed
 
 wideRow:
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ $128, AX
 	VCVTPH2PS (R10), Z16
 	VCVTPH2PS (R10)(R9*1), Z17
 	VCVTPH2PS (R10)(R9*2), Z18
@@ -5724,6 +6109,8 @@ TEXT ·values4x512Half(SB), NOSPLIT, $0-88
 	MOVQ pStep+32(FP), BX
 	MOVQ v+40(FP), SI
 	MOVQ stride+56(FP), R9
+	MOVQ R9, R8
+	SHLQ $5, R8
 	LEAQ (BX)(BX*2), R13
 
 wide:
@@ -5776,6 +6163,12 @@ wideBegin:
 	JZ wideSummed
 
 wideRow:
+	CMPQ R12, $32
+	JLE wideAsked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+wideAsked:
 	VCVTPH2PS (R10), Z16
 	VCVTPH2PS 32(R10), Z17
 	VCVTPH2PS 64(R10), Z18
@@ -5937,6 +6330,11 @@ rest1Begin:
 	JZ rest1Summed
 
 rest1Row:
+	CMPQ R12, $32
+	JLE rest1Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest1Asked:
 	VCVTPH2PS.Z (R10), K1, Z16
 	VBROADCASTSS (R11), Z20
 	VFMADD231PS Z16, Z20, Z0
@@ -6034,6 +6432,11 @@ rest2Begin:
 	JZ rest2Summed
 
 rest2Row:
+	CMPQ R12, $32
+	JLE rest2Asked
+	PREFETCHT0 (R10)(R8*1)
+
+rest2Asked:
 	VCVTPH2PS (R10), Z16
 	VCVTPH2PS.Z 32(R10), K1, Z17
 	VBROADCASTSS (R11), Z20
@@ -6161,6 +6564,12 @@ rest3Begin:
 	JZ rest3Summed
 
 rest3Row:
+	CMPQ R12, $32
+	JLE rest3Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest3Asked:
 	VCVTPH2PS (R10), Z16
 	VCVTPH2PS 32(R10), Z17
 	VCVTPH2PS.Z 64(R10), K1, Z18
@@ -6316,6 +6725,12 @@ rest4Begin:
 	JZ rest4Summed
 
 rest4Row:
+	CMPQ R12, $32
+	JLE rest4Asked
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+
+rest4Asked:
 	VCVTPH2PS (R10), Z16
 	VCVTPH2PS 32(R10), Z17
 	VCVTPH2PS 64(R10), Z18

@@ -11,6 +11,8 @@ type assembly struct {
 	maximum       func(p unsafe.Pointer, n int) float32
 	expStore      func(p unsafe.Pointer, n int, shift float32) float32
 	expSum        func(p unsafe.Pointer, n int, shift float32) float32
+	fetch         func(p unsafe.Pointer, n int)
+	rotate        func(p, q, cos, sin unsafe.Pointer, n int, scale float32)
 	keys          [Queries]keysKernel
 	values        [Queries]valuesKernel
 	keysHalf      [Queries]keysKernel // of float16
@@ -26,12 +28,12 @@ type (
 var (
 	assembly256 = assembly{
 		sumSquares: sumSquares256, scaleMultiply: scaleMultiply256, swiglu: swiglu256, maximum: maximum256,
-		expStore: expStore256, expSum: expSum256,
+		expStore: expStore256, expSum: expSum256, fetch: fetch256, rotate: rotate256,
 		keys:   [Queries]keysKernel{keys1x256, keys2x256, keys3x256, keys4x256},
 		values: [Queries]valuesKernel{values1x256, values2x256, values3x256, values4x256},
 	}
 	assembly512 = assembly{
-		sumSquares512, scaleMultiply512, swiglu512, maximum512, expStore512, expSum512,
+		sumSquares512, scaleMultiply512, swiglu512, maximum512, expStore512, expSum512, fetch512, rotate512,
 		[Queries]keysKernel{keys1x512, keys2x512, keys3x512, keys4x512},
 		[Queries]valuesKernel{values1x512, values2x512, values3x512, values4x512},
 		[Queries]keysKernel{keys1x512Half, keys2x512Half, keys3x512Half, keys4x512Half},
@@ -57,6 +59,10 @@ func (a *assembly) vectors() vectors {
 			scale := normScale(float64(a.sumSquares(start(x), len(x))), len(x), eps)
 			a.scaleMultiply(start(dst), start(x), start(w), len(x), scale)
 		},
+		squares: func(x []float32) float32 { return a.sumSquares(start(x), len(x)) },
+		rotate: func(x, cos, sin []float32, scale float32) {
+			a.rotate(start(x), start(x[len(cos):]), start(cos), start(sin), len(cos), scale)
+		},
 		swiglu: func(gate, up []float32) { a.swiglu(start(gate), start(up), len(gate)) },
 		keys: func(scores, q Rows, kt Numbers) {
 			kernels, size := &a.keys, 4
@@ -76,6 +82,7 @@ func (a *assembly) vectors() vectors {
 			kernels[out.N-1](start(out.Data), 4*out.Step, out.Len, start(p.Data), 4*p.Step, v.start(), p.Len, size*stride,
 				unsafe.Pointer(scale), number(causal), number(add))
 		},
+		fetch:  func(x Numbers) { a.fetch(x.start(), 4*len(x.F32)+2*len(x.F16)) },
 		max:    func(x []float32) float32 { return a.maximum(start(x), len(x)) },
 		sumExp: a.sumExp,
 	}

@@ -187,3 +187,54 @@ func TestVectorsDependOnTheirInputs(t *testing.T) {
 		})
 	})
 }
+
+// TestRotate requires the same bits of every set, in place, with numbers that end where memory does.
+func TestRotate(t *testing.T) {
+	random := rand.New(rand.NewPCG(6, 1))
+	for _, half := range lengths() {
+		x, cos, sin := behind(t, random, 2*half), behind(t, random, half), behind(t, random, half)
+		eachSet(t, func(t *testing.T, s *Set) {
+			got := behind(t, random, 2*half)
+			copy(got, x)
+			s.Rotate(got, cos, sin, 0.7)
+			for i := range half {
+				a, b := float64(x[i]), float64(x[half+i])
+				c, d := float64(cos[i]), float64(sin[i])
+				limit := (math.Abs(a) + math.Abs(b)) * (math.Abs(c) + math.Abs(d)) * bound(4)
+				near(t, "Rotate", half, i, got[i], (a*c-b*d)*0.7, limit)
+				near(t, "Rotate", half, half+i, got[half+i], (b*c+a*d)*0.7, limit)
+			}
+			want := append([]float32{}, x...)
+			if half > 0 {
+				rotatePortable(want, cos, sin, 0.7)
+			}
+			if !cmp.Equal(got, want) {
+				t.Fatalf("%d pairs differ from those of portable Go", half)
+			}
+		})
+	}
+}
+
+func TestSumSquares(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 1))
+	inf, nan := float32(math.Inf(-1)), float32(math.NaN())
+	for _, n := range lengths() {
+		x := behind(t, random, n)
+		want := 0.0
+		for _, v := range x {
+			want += float64(v) * float64(v)
+		}
+		eachSet(t, func(t *testing.T, s *Set) {
+			near(t, "SumSquares", n, 0, s.SumSquares(x), want, want*bound(float64(n)))
+			for i := range x {
+				y := append([]float32{}, x...)
+				if y[i] = inf; !math.IsInf(float64(s.SumSquares(y)), 1) {
+					t.Fatalf("with an infinite number at %d of %d it is %v", i, n, s.SumSquares(y))
+				}
+				if y[i] = nan; s.SumSquares(y) == s.SumSquares(y) {
+					t.Fatalf("with NaN at %d of %d it is %v", i, n, s.SumSquares(y))
+				}
+			}
+		})
+	}
+}

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // queries is how many queries the attention kernels take at most: a vector of keys or values is loaded once for all of
 // them. internal/gen writes kernels for 1…queries; each query is summed as if it were alone.
@@ -56,7 +59,7 @@ func (a *attention) number() string { return a.w.reg(a.row(a.block())) }
 // keys sets s[i, j] = Σ_d q[i, d]·k[j, d] for j < n. Distances are in bytes: sStep and qStep those of queries, block that
 // of kt's blocks (dim, keyBlock).
 //
-//	DI s    SI kt    R8 q    DX dim
+//	DI s    SI kt    R8 q    DX dim    AX what to ask memory for
 func (a *attention) keys() {
 	a.function(a.title("keys"),
 		"(s unsafe.Pointer, sStep int, q unsafe.Pointer, qStep, dim int, kt unsafe.Pointer, block, n int)", 64)
@@ -65,6 +68,9 @@ func (a *attention) keys() {
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
 	a.inBlocks(func(block string, vectors int, rest bool) {
 		a.clear(vectors)
+		if !rest {
+			a.askFrom(block, vectors)
+		}
 		a.op("MOVQ", "SI", "R10")
 		a.op("MOVQ", "R8", "R11")
 		a.op("MOVQ", "DX", "R12")
@@ -78,11 +84,13 @@ func (a *attention) keys() {
 // out[i, d]; one row after the other is added, so that it doesn't matter where the rows are cut in two. Where causal
 // isn't zero, query i sees i more rows.
 //
-//	DI out    SI v
+//	DI out    SI v    R8 distance of the rows to ask memory for
 func (a *attention) values() {
 	a.function(a.title("values"), "(out unsafe.Pointer, oStep, dim int, p unsafe.Pointer, "+
 		"pStep int, v unsafe.Pointer, n, stride int, scale unsafe.Pointer, causal, add int)", 88)
 	a.arguments("out", "DI", "oStep", "R15", "dim", "CX", "p", "", "pStep", "BX", "v", "SI", "n", "", "stride", "R9")
+	a.op("MOVQ", "R9", "R8")
+	a.op("SHLQ", imm(bits.TrailingZeros(rowsAhead)), "R8")
 	a.op("LEAQ", mem(0, "BX", "BX*2"), "R13")
 	a.inBlocks(func(block string, vectors int, rest bool) {
 		a.clear(vectors)
@@ -162,11 +170,44 @@ func (a *attention) clear(vectors int) {
 	}
 }
 
+// rowsAhead is how far ahead memory is asked for values.
+const rowsAhead = 32
+
+// ask asks for the memory of rows to come: of the blocks of keys behind these ones, from AX on, or of values.
+func (a *attention) ask(label string, vectors int) {
+	lines := (vectors*a.stored() + 63) / 64
+	if a.blocked {
+		for i := range lines {
+			a.op("PREFETCHT0", mem(64*i, "AX"))
+		}
+		a.op("ADDQ", imm(64*lines), "AX")
+		return
+	}
+	a.op("CMPQ", "R12", imm(rowsAhead))
+	a.op("JLE", label+"Asked")
+	for i := range lines {
+		a.op("PREFETCHT0", mem(64*i, "R10", "R8*1"))
+	}
+	a.label(label + "Asked")
+}
+
+// askFrom sets AX to the blocks behind these ones, or to these where none of them are whole.
+func (a *attention) askFrom(block string, vectors int) {
+	a.op("MOVQ", "SI", "AX")
+	a.op("CMPQ", "CX", imm(2*vectors*a.lanes()))
+	a.op("JLT", block+"Last")
+	a.op("LEAQ", mem(0, "SI", fmt.Sprintf("R9*%d", vectors/a.perBlock())), "AX")
+	a.label(block + "Last")
+}
+
 // sumRows adds R12 rows from R10 on, each times a number of a query from R11 on, to the query's sums.
 func (a *attention) sumRows(label string, vectors int, rest bool) {
 	a.op("TESTQ", "R12", "R12")
 	a.op("JZ", label+"Summed")
 	a.label(label + "Row")
+	if !rest || !a.blocked {
+		a.ask(label, vectors)
+	}
 	a.sumRow(0, vectors, rest)
 	a.op("DECQ", "R12")
 	a.op("JNZ", label+"Row")

@@ -10,6 +10,8 @@ func elementwise(w width) *file {
 	v.scaleMultiply()
 	v.swiglu()
 	v.maximum()
+	v.fetch()
+	v.rotate()
 	v.expSum("expStore", true)
 	v.expSum("expSum", false)
 	for i := range queries {
@@ -19,6 +21,43 @@ func elementwise(w width) *file {
 		}
 	}
 	return f
+}
+
+// rotate sets p = (p · cos − q · sin) · scale and q = (q · cos + p · sin) · scale, with every product rounded.
+func (v *vector) rotate() {
+	r := v.w.reg
+	v.function(v.name("rotate"), "(p, q, cos, sin unsafe.Pointer, n int, scale float32)", 44)
+	v.arguments("p", "SI", "q", "DI", "cos", "R10", "sin", "R11", "n", "CX")
+	v.op("VBROADCASTSS", "scale+40(FP)", r(8))
+	v.each(func(rest bool) {
+		for i, from := range []string{"SI", "DI", "R10", "R11"} {
+			v.load(mem(0, from), i, rest)
+		}
+		v.op("VMULPS", r(2), r(0), r(4))
+		v.op("VMULPS", r(3), r(1), r(5))
+		v.op("VMULPS", r(2), r(1), r(6))
+		v.op("VMULPS", r(3), r(0), r(7))
+		v.op("VSUBPS", r(5), r(4), r(4))
+		v.op("VADDPS", r(7), r(6), r(6))
+		v.op("VMULPS", r(8), r(4), r(4))
+		v.op("VMULPS", r(8), r(6), r(6))
+		v.store(4, mem(0, "SI"), rest)
+		v.store(6, mem(0, "DI"), rest)
+	}, "SI", "DI", "R10", "R11")
+	v.end()
+}
+
+// fetch asks for n bytes of memory, a multiple of 64 from 1 on.
+func (v *vector) fetch() {
+	v.function(v.name("fetch"), "(p unsafe.Pointer, n int)", 16)
+	v.op("MOVQ", "p+0(FP)", "SI")
+	v.op("MOVQ", "n+8(FP)", "CX")
+	v.label("again")
+	v.op("PREFETCHT0", mem(0, "SI"))
+	v.op("ADDQ", "$64", "SI")
+	v.op("SUBQ", "$64", "CX")
+	v.op("JGT", "again")
+	v.op("RET")
 }
 
 func (v *vector) sumSquares() {
