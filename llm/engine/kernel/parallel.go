@@ -17,7 +17,12 @@ func Parallel(n, threads, grain int, f func(lo, hi int)) {
 		f(0, n)
 		return
 	}
-	j := &job{f: f, n: n, grain: grain, share: 2 * threads, done: make(chan struct{}, 1)}
+	j := &job{f: f, parts: make([]part, threads), done: make(chan struct{}, 1)}
+	for i := range j.parts {
+		p := &j.parts[i]
+		p.next.Store(int64(units * i / threads * grain))
+		p.end, p.grain = min(units*(i+1)/threads*grain, n), grain
+	}
 	j.pending.Store(int64(threads - 1))
 	for range threads - 1 {
 		hire(j)
@@ -49,13 +54,19 @@ func spin(done func() bool) bool {
 
 // job is one call of Parallel.
 type job struct {
-	f        func(lo, hi int)
-	n, grain int
-	share    int // which part of what is left a thread takes at a time
-	next     atomic.Int64
-	pending  atomic.Int64  // helpers at work
-	done     chan struct{} // gets one message from the last of them
-	failed   atomic.Pointer[any]
+	f       func(lo, hi int)
+	parts   []part        // one a thread
+	joined  atomic.Int64  // threads that have begun
+	pending atomic.Int64  // helpers at work
+	done    chan struct{} // gets one message from the last of them
+	failed  atomic.Pointer[any]
+}
+
+// part is what one thread begins with. It goes through it in order, since memory is read fastest so; whoever is done
+// first helps the others.
+type part struct {
+	next       atomic.Int64
+	end, grain int
 }
 
 // work takes blocks until none is left.
@@ -65,23 +76,26 @@ func (j *job) work() {
 			j.failed.Store(&r)
 		}
 	}()
-	for j.failed.Load() == nil {
-		lo, hi := j.take()
-		if lo >= j.n {
-			return
+	own := int(j.joined.Add(1)) - 1
+	for i := range j.parts {
+		p := &j.parts[(own+i)%len(j.parts)]
+		for j.failed.Load() == nil {
+			lo, hi := p.take()
+			if lo >= p.end {
+				break
+			}
+			j.f(lo, hi)
 		}
-		j.f(lo, hi)
 	}
 }
 
-// take returns the next block: large ones first, since memory is read fastest in long stretches, small ones at the end,
-// so that no thread waits long for another.
-func (j *job) take() (lo, hi int) {
+// take returns the next block: half of what is left, so that no thread waits long for another.
+func (p *part) take() (lo, hi int) {
 	for {
-		lo := int(j.next.Load())
-		units := (j.n - lo + j.grain - 1) / j.grain
-		hi := min(lo+max(1, units/j.share)*j.grain, j.n)
-		if lo >= j.n || j.next.CompareAndSwap(int64(lo), int64(hi)) {
+		lo := int(p.next.Load())
+		units := (p.end - lo + p.grain - 1) / p.grain
+		hi := min(lo+max(1, units/2)*p.grain, p.end)
+		if lo >= p.end || p.next.CompareAndSwap(int64(lo), int64(hi)) {
 			return lo, hi
 		}
 	}
