@@ -45,13 +45,14 @@ type tile struct {
 
 // Sizes of blocks, which decide the speed and never the result.
 const (
-	maxOuts  = 64       // rows of W that stay in the second-level cache while rows of X pass
-	nearRows = 384      // rows of X that pass before the next rows of W; then W is read again
-	farOuts  = 512      // outputs for which all of k is gone through before the next ones
-	tileOuts = 4        // rows of W of one tile
-	fewTiles = 24       // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
-	stretch  = 64 << 10 // so many bytes of it at a time,
-	begin    = 16 << 10 // so many at first, which nobody has asked for
+	maxOuts  = 64        // rows of W that stay in the second-level cache while rows of X pass
+	nearRows = 384       // rows of X that pass before the next rows of W; then W is read again
+	farOuts  = 512       // outputs for which all of k is gone through before the next ones
+	tileOuts = 4         // rows of W of one tile
+	fewTiles = 24        // up to so many tiles of rows wait for memory: then W is read about in the order it lies in,
+	stretch  = 1 << 20   // so many bytes of it at a time, divided by the inputs that one step takes,
+	begin    = 16 << 10  // so many at first, which nobody has asked for
+	longest  = 128 << 10 // bytes that one row of X is multiplied with in one call, which can't be interrupted
 )
 
 // Multiply sets outputs lo…hi−1 of C = X · Wᵀ, or adds them to C; C (rows, ldc), of which column lo is output lo. It
@@ -123,7 +124,7 @@ func (p *product) run() {
 	if groups <= fewTiles {
 		n := p.rowsIn(begin)
 		for o := 0; o < p.outs; {
-			end, next := min(o+n, p.outs), p.rowsIn(stretch)
+			end, next := min(o+n, p.outs), p.rowsIn(stretch/p.f.lanes)
 			p.blocks(0, groups, o, end, n, next)
 			o, n = end, next
 		}
@@ -142,7 +143,7 @@ func (p *product) lines(line func(t *tile)) {
 	size := p.w.Type.Size()
 	row := p.w.In * size
 	length := p.w.In / p.f.lanes * p.f.lanes
-	outs := max(1, stretch/row) // a call can't be interrupted
+	outs := max(1, longest/row)
 	for o := 0; o < p.outs; o += outs {
 		p.tile = tile{
 			ldw: row, n: min(outs, p.outs-o), whole: length * size, rem: p.w.In - length,
