@@ -27,7 +27,12 @@ func zooTableCommand() *cli.Command {
 			&cli.IntFlag{Name: "items", Value: 100, Usage: "held questions of each task"},
 			&cli.IntFlag{Name: "shots", Value: 16, Usage: "examples that an adapter is generated from"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the samples"},
-			&cli.StringFlag{Name: "backend", Value: "go", Usage: "go, onnx, xla or auto"},
+			&cli.IntSliceFlag{Name: "few", Usage: "also fine-tune held-out tasks on so many examples, from zero, mean, nearest and generated starts (repeatable)"},
+			&cli.IntFlag{Name: "few-steps", Value: 30, Usage: "steps of these fine-tunes"},
+			&cli.Float64Flag{Name: "few-lr", Value: 0.006, Usage: "their learning rate"},
+			&cli.IntFlag{Name: "length", Value: 32, Usage: "tokens of a row in them"},
+			&cli.StringFlag{Name: "backend", Value: "go", Usage: "backend that samples: go, onnx, xla or auto"},
+			&cli.StringFlag{Name: "train-backend", Value: "auto", Usage: "backend that fine-tunes"},
 		},
 		Action: action(runZooTable),
 	}
@@ -39,10 +44,10 @@ func runZooTable(ctx context.Context, s *session) error {
 		return err
 	}
 	opt := zoo.TableOptions{
-		Dir: args[0], Out: s.String("out"), Training: s.Int("training"), Items: s.Int("items"), Shots: s.Int("shots"), Seed: s.Uint64("seed"),
+		Dir: args[0], Out: s.String("out"), TrainingTasks: s.Int("training"), Items: s.Int("items"), Shots: s.Int("shots"), Seed: s.Uint64("seed"),
 		Progress: s.UI.Progress(),
 	}
-	if opt.Training < 0 || opt.Items < 1 || opt.Shots < 0 {
+	if opt.TrainingTasks < 0 || opt.Items < 1 || opt.Shots < 0 {
 		return usagef("--training and --shots must not be negative, --items must be at least 1")
 	}
 	if opt.Base, _, err = s.resolve(s.String("base"), true); err != nil {
@@ -53,6 +58,13 @@ func runZooTable(ctx context.Context, s *session) error {
 	}
 	if opt.Backend, err = openBackend(ctx, s, s.String("backend")); err != nil {
 		return err
+	}
+	if opt.FewShot.Shots = s.IntSlice("few"); len(opt.FewShot.Shots) > 0 {
+		opt.FewShot.Steps, opt.FewShot.LearningRate = s.Int("few-steps"), s.Float64("few-lr")
+		opt.FewShot.Rows, opt.FewShot.Length, opt.FewShot.Group = 4, s.Int("length"), 32
+		if opt.Trainer, err = openBackend(ctx, s, s.String("train-backend")); err != nil {
+			return err
+		}
 	}
 	table, err := zoo.Measure(ctx, opt)
 	if err != nil {

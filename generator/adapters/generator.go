@@ -21,6 +21,7 @@ type Generator struct {
 	seed      uint64 // of the shared factors A
 	states    int    // numbers of an example
 	scale     map[string]float32
+	standard  standard // of examples' states
 	params    map[string][]float32
 	diffusion *diffusion.Model
 	known     []Known
@@ -65,7 +66,7 @@ func Train(ctx context.Context, cfg Config, set Set, opt TrainOptions) (*Generat
 	if err != nil {
 		return nil, err
 	}
-	g := &Generator{net: s.net, seed: set.Seed, states: set.States, scale: s.scale, params: params, backend: opt.Backend, funcs: map[string]*optim.Func{}}
+	g := &Generator{net: s.net, seed: set.Seed, states: set.States, scale: s.scale, standard: s.standard, params: params, backend: opt.Backend, funcs: map[string]*optim.Func{}}
 	g.summary = Summary{
 		Functional: last["functional"], Reconstruction: last["reconstruction"], Align: last["align"], Contrast: last["contrast"],
 		Tasks: len(set.Tasks), Adapters: len(s.having),
@@ -147,8 +148,8 @@ func (g *Generator) SetFeatures(states []float32) ([]float32, error) {
 	for i := range chunks {
 		from, to := i*n/chunks, (i+1)*n/chunks
 		x, mask := make([]float32, k*g.states), make([]float32, k)
-		copy(x, states[from*g.states:to*g.states])
 		for j := range to - from {
+			g.standard.apply(x[j*g.states:], states[(from+j)*g.states:(from+j+1)*g.states])
 			mask[j] = 1
 		}
 		out, err := g.call("set", [][]int{{1, k, g.states}, {1, k}}, func(s *optim.Scope, in []*graph.Node) []*graph.Node {

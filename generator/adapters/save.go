@@ -46,6 +46,7 @@ func (g *Generator) Save(dir, base string) error {
 	for k, v := range g.diffusion.Params() {
 		arrays["diffusion/"+k] = v
 	}
+	arrays["states/mean"], arrays["states/deviation"] = g.standard.mean, g.standard.deviation
 	for i, k := range g.known {
 		arrays[knownArray(i)] = slices.Concat(k.Features...)
 	}
@@ -109,6 +110,10 @@ func restore(in saved, arrays map[string][]float32, backend *compute.Backend) (*
 	g := &Generator{
 		net: net{in.Config, in.Factors, in.Rank}, seed: in.Seed, states: in.States, scale: in.Scale, params: below(arrays, "net/"),
 		known: in.Known, summary: in.Summary, backend: backend, funcs: map[string]*optim.Func{},
+	}
+	g.standard = standard{arrays["states/mean"], arrays["states/deviation"]}
+	if len(g.standard.mean) != in.States || len(g.standard.deviation) != in.States {
+		return nil, fmt.Errorf("the examples' mean and deviation have %d and %d numbers, %d are needed", len(g.standard.mean), len(g.standard.deviation), in.States)
 	}
 	for i := range g.known {
 		all := arrays[knownArray(i)]

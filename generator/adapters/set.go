@@ -57,6 +57,34 @@ func (s Set) Check(factors []llm.NamedShape) error {
 	return nil
 }
 
+// standard takes the training examples' mean and deviation off states, number by number: what examples have in common would drown what tells
+// tasks apart.
+type standard struct{ mean, deviation []float32 }
+
+func newStandard(tasks []Task, states int) standard {
+	sum, square, n := make([]float64, states), make([]float64, states), 0.0
+	for _, t := range tasks {
+		for i, x := range t.States {
+			sum[i%states] += float64(x)
+			square[i%states] += float64(x) * float64(x)
+		}
+		n += float64(len(t.States) / states)
+	}
+	s := standard{make([]float32, states), make([]float32, states)}
+	for i := range states {
+		mean := sum[i] / n
+		s.mean[i], s.deviation[i] = float32(mean), float32(math.Sqrt(max(0, square[i]/n-mean*mean))+1e-6)
+	}
+	return s
+}
+
+// apply writes standardized states of one example.
+func (s standard) apply(to, states []float32) {
+	for i, x := range states {
+		to[i] = (x - s.mean[i]) / s.deviation[i]
+	}
+}
+
 // defaultScale is the deviation of a B factor's values where no adapter tells it.
 const defaultScale = 1
 

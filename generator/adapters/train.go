@@ -37,6 +37,7 @@ type step struct {
 	set        Set
 	functional *train.Functional // nil where the functional loss has no weight
 	scale      map[string]float32
+	standard   standard
 	having     [][2]int // (task, adapter) of all trained adapters
 	shapes     [][]int
 }
@@ -66,7 +67,7 @@ func newStep(cfg Config, set Set, backend *compute.Backend) (*step, error) {
 	if err := set.Check(s.factors); err != nil {
 		return nil, err
 	}
-	s.scale = scales(s.factors, set.Tasks)
+	s.scale, s.standard = scales(s.factors, set.Tasks), newStandard(set.Tasks, set.States)
 	g := cfg.Groups
 	own := [][]int{
 		{g * cfg.Text.Words, cfg.Text.Buckets}, {g, cfg.Text.Words}, {g, cfg.Set.Examples, set.States}, {g, cfg.Set.Examples},
@@ -229,7 +230,7 @@ func (s *step) place(own [][]float32, i, task, member int, r *rand.Rand) {
 	c.Text.bag(t.Descriptions[r.IntN(len(t.Descriptions))], own[inBags][i*w*c.Text.Buckets:(i+1)*w*c.Text.Buckets], own[inWords][i*w:(i+1)*w])
 	n := len(t.States) / s.set.States
 	for j, from := range r.Perm(n)[:min(n, 1+r.IntN(k))] {
-		copy(own[inStates][(i*k+j)*s.set.States:], t.States[from*s.set.States:(from+1)*s.set.States])
+		s.standard.apply(own[inStates][(i*k+j)*s.set.States:], t.States[from*s.set.States:(from+1)*s.set.States])
 		own[inExamples][i*k+j] = 1
 	}
 	source := fromText

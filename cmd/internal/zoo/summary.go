@@ -141,6 +141,23 @@ func (t *Table) Write(w io.Writer) {
 		table.Row(cells...)
 	}
 	table.Write(w)
+	if len(t.Shots) == 0 {
+		return
+	}
+	few := ui.NewTable("fine-tuned on", "split", "tasks", SourceZero, SourceMean, SourceNearest, SourceGenerated, "generated - best other")
+	for _, s := range t.Shots {
+		cells := []any{fmt.Sprint(s.Shots, " examples"), s.Split, s.Tasks}
+		for _, start := range starts {
+			cells = append(cells, fmt.Sprintf("%.3f", s.Means[start]))
+		}
+		gain := "-"
+		if s.Gain != nil {
+			gain = fmt.Sprintf("%+.3f [%.3f, %.3f]", s.Gain.Gain, s.Gain.Low, s.Gain.High)
+		}
+		few.Row(append(cells, gain)...)
+	}
+	fmt.Fprintln(w)
+	few.Write(w)
 }
 
 // Plot draws the means of every split.

@@ -44,11 +44,13 @@ var Sources = []string{SourceBase, SourceMean, SourceNoise, SourceNearest, Sourc
 type TableOptions struct {
 	Dir, Base, Generator string // folders: the zoo, with oracles of the held-out tasks; the base; the generator
 	Out                  string // folder of the table and of what it continues from
-	Training             int    // training tasks measured, of those with adapters
+	TrainingTasks        int    // training tasks measured, of those with adapters
 	Items                int    // held questions of each task
 	Shots                int    // examples that SourceExamples sees
 	Seed                 uint64
 	Backend              *compute.Backend
+	FewShot              FewShotOptions
+	Trainer              *compute.Backend // of FewShot; may be another than the one that samples
 	Progress             progress.Func
 }
 
@@ -73,8 +75,10 @@ type SplitResult struct {
 
 // Table is the result.
 type Table struct {
-	Rows   []Row         `json:"rows"`
-	Splits []SplitResult `json:"splits"`
+	Rows   []Row           `json:"rows"`
+	Splits []SplitResult   `json:"splits"`
+	Few    []FewShotRow    `json:"few_shot_rows,omitempty"`
+	Shots  []FewShotResult `json:"few_shot,omitempty"` // accuracy after a short fine-tune on few examples
 }
 
 const tableJournal = "table.journal.jsonl"
@@ -152,7 +156,7 @@ func (m *measurer) choose() {
 			trained = append(trained, t)
 		}
 	}
-	n := min(m.opt.Training, len(trained))
+	n := min(m.opt.TrainingTasks, len(trained))
 	for i := range n {
 		m.tasks = append(m.tasks, trained[i*len(trained)/n])
 	}
@@ -182,7 +186,15 @@ func (m *measurer) run(ctx context.Context) (*Table, error) {
 		t.Rows = append(t.Rows, row)
 		m.opt.Progress.Report(progress.Event{Stage: "table", Done: int64(i + 1), Total: int64(len(m.tasks)), Note: row.Task})
 	}
-	return t, t.sum(m.opt.Seed)
+	if err := t.sum(m.opt.Seed); err != nil || len(m.opt.FewShot.Shots) == 0 {
+		return t, err
+	}
+	var err error
+	if t.Few, err = m.fewShot(ctx, m.opt.FewShot); err != nil {
+		return nil, err
+	}
+	t.Shots, err = sumFewShot(t.Few, m.opt.Seed)
+	return t, err
 }
 
 // row measures everything on one task.
