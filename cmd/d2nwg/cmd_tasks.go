@@ -17,7 +17,7 @@ func tasksCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "tasks",
 		Usage:     "list the procedural reasoning tasks, or draw questions from them",
-		UsageText: "d2nwg tasks [list|sample NAME] [flags]",
+		UsageText: "d2nwg tasks [list|sample NAME|export DIR] [flags]",
 		Description: describe("Sixty small rules over words, number pairs and bit strings, each with a description in one sentence.\n"+
 			"Only the 41 of split \"train\" are ever used for training.",
 			"d2nwg tasks", "all tasks with their descriptions",
@@ -46,6 +46,7 @@ func tasksCommand() *cli.Command {
 				},
 				Action: action(runTasksSample),
 			},
+			tasksExportCommand(),
 		},
 	}
 }
