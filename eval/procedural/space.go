@@ -24,7 +24,7 @@ const (
 // none, two where a kind has ten or more. Each number word still occurs in training with other kinds. A held-out value
 // is in no training task, composed ones included; only the table's sortdesc_take2 is older than this rule.
 var heldValues = strings.Fields(`last3 drop2 chop3 fromend3 del3 delend2 rotr2 tofront3 toend2 revfirst4 revlast3 twice2
-	before_g after_c remove_h replace_dg replace_ij replace_ag exchange_cg append_d append_i prepend_b prepend_f count_g
+	before_g after_c remove_h replace_dg replace_ib replace_ag exchange_cg append_d append_i prepend_b prepend_f count_g
 	countbefore_e back2 modtimes5 modadd4 plus4 multiply3`)
 
 // Space returns the table's tasks and after them all others, simplest first: what single steps, two and three of them
