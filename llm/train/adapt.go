@@ -12,7 +12,7 @@ func (n *net) adapt(name string, l lowRank, x *node) (*node, back) {
 	y := graph.DotGeneral(z, []int{2}, []int{0}, l.b, []int{2}, []int{0}) // (groups, each, out)
 	return graph.Reshape(y, n.positions(), out), func(dy *node) *node {
 		d := graph.Reshape(dy, n.groups, each, out)
-		n.gradient(name, transposedProduct(d, z))                              // (groups, out, r)
+		n.gradient(n.factorB(name), transposedProduct(d, z))                   // (groups, out, r)
 		dz := graph.DotGeneral(d, []int{2}, []int{0}, l.b, []int{1}, []int{0}) // (groups, each, r)
 		return downBack(graph.Reshape(l.scaled(dz), n.positions(), r))
 	}

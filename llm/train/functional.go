@@ -26,10 +26,11 @@ type Functional struct {
 
 // FunctionalOptions fix the shapes of the graph.
 type FunctionalOptions struct {
-	LowRank      LowRankOptions // Rank, Modules and Layers; the rest isn't used
+	LowRank      LowRankOptions // Rank, Modules and Layers; the rest isn't used. Rank 0: no adapters, the base alone
 	Seed         uint64         // of the shared factors A (llm.SharedA)
 	Groups       int            // adapters
 	Rows, Length int            // shape of each adapter's batch
+	TrainBase    bool           // the base's tensors get gradients too
 	Backend      *compute.Backend
 }
 
@@ -52,8 +53,10 @@ func NewFunctional(base *llm.Checkpoint, opt FunctionalOptions) (*Functional, er
 	}
 	f := &Functional{cfg: base.Config, opt: opt, feeder: newFeeder(base.Config)}
 	var err error
-	if f.adapted, err = Adapted(base.Config, opt.LowRank); err != nil {
-		return nil, err
+	if opt.LowRank.Rank != 0 {
+		if f.adapted, err = Adapted(base.Config, opt.LowRank); err != nil {
+			return nil, err
+		}
 	}
 	f.frozen, err = frozenTensors(base, f.adapted, opt.LowRank.Rank, opt.Seed)
 	return f, err
@@ -87,8 +90,11 @@ func (f *Functional) Factors() []llm.NamedShape {
 	return all
 }
 
-// Frozen lists the tensors that the graph reads and doesn't train. They must not be changed.
+// Frozen lists the tensors that the graph reads: first the base's, then the shared factors A. They must not be changed.
 func (f *Functional) Frozen() []Array { return f.frozen }
+
+// Base lists those of the base.
+func (f *Functional) Base() []Array { return f.frozen[:len(f.frozen)-len(f.adapted)] }
 
 // batchNames are those of a batch's inputs, in the order of inputs and feeder.arrays.
 var batchNames = []string{"ids", "targets", "weights", "cos", "sin", "segments"}
@@ -131,10 +137,11 @@ func (f *Functional) Shapes() (frozen, batch [][]int) {
 }
 
 // Build adds the base with its adapters to the graph of the nodes. frozen and batch are the inputs in the order of Frozen and Batch, b the B
-// factors (groups, out, r) by tensor name, as Factors lists them. It returns each group's loss (groups), in nats per weighted token, and its
-// gradient by that group's B. The backward pass is written out, so the caller's autodiff must not go through the result: see Through.
+// factors (groups, out, r) by tensor name, as Factors lists them. It returns each group's loss (groups), in nats per weighted token, its
+// gradient by that group's B, and the gradient of the groups' sum by the base's tensors, where these are trained. The backward pass is
+// written out, so the caller's autodiff must not go through the result: see Through and Carry.
 // Like everything that builds graphs it panics where nodes don't fit; call it inside compute.Safe or Backend.Compile.
-func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node) (loss *graph.Node, dB map[string]*graph.Node) {
+func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node) (loss *graph.Node, dB, dBase map[string]*graph.Node) {
 	if len(frozen) != len(f.frozen) || len(batch) != len(batchNames) || len(b) != len(f.adapted) {
 		panic(fmt.Errorf("train: %d frozen tensors, %d arrays of a batch and %d factors given, %d, %d and %d needed",
 			len(frozen), len(batch), len(b), len(f.frozen), len(batchNames), len(f.adapted)))
@@ -145,6 +152,7 @@ func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node
 		ids: whole(batch[0]), targets: whole(batch[1]), weights: batch[2], cos: batch[3], sin: batch[4], segments: whole(batch[5]),
 	}
 	n := newNet(f.cfg, f.opt.Backend, f.opt.Groups, in)
+	n.trainable = f.opt.TrainBase
 	for i, a := range f.frozen {
 		n.tensors[a.Name] = frozen[i]
 	}
@@ -157,20 +165,39 @@ func (f *Functional) Build(frozen, batch []*graph.Node, b map[string]*graph.Node
 	}
 	loss, backward := n.loss(in)
 	backward()
-	return loss, n.grads
+	dB = map[string]*graph.Node{}
+	for _, s := range f.adapted {
+		dB[s.Name] = n.grads[n.factorB(s.Name)]
+	}
+	if f.opt.TrainBase {
+		dBase = map[string]*graph.Node{}
+		for _, a := range f.Base() {
+			dBase[a.Name] = n.grads[a.Name]
+		}
+	}
+	return loss, dB, dBase
 }
 
 // Through returns Build's loss (groups) as a function of b that autodiff can go through: its gradient by b[name] is dB[name].
 func Through(loss *graph.Node, b, dB map[string]*graph.Node) *graph.Node {
 	groups := loss.Shape().Dimensions[0]
-	var sum *node // of the products, whose value cancels and whose gradient stays
-	for _, name := range slices.Sorted(maps.Keys(b)) {
-		product := graph.Reshape(graph.Mul(b[name], graph.StopGradient(dB[name])), groups, -1)
-		part := graph.ReduceSum(product, 1)
+	return graph.Add(graph.StopGradient(loss), carry(b, dB, func(product *node) *node {
+		return graph.ReduceSum(graph.Reshape(product, groups, -1), 1)
+	}))
+}
+
+// Carry is a scalar 0 whose gradient by x[name] is dx[name]: what brings Build's gradients by the base's tensors into autodiff.
+func Carry(x, dx map[string]*graph.Node) *graph.Node { return carry(x, dx, graph.ReduceAllSum) }
+
+// carry sums x·dx, whose value cancels and whose gradient by x stays.
+func carry(x, dx map[string]*graph.Node, reduce func(product *node) *node) *node {
+	var sum *node
+	for _, name := range slices.Sorted(maps.Keys(x)) {
+		part := reduce(graph.Mul(x[name], graph.StopGradient(dx[name])))
 		if sum != nil {
 			part = graph.Add(sum, part)
 		}
 		sum = part
 	}
-	return graph.Add(graph.StopGradient(loss), graph.Sub(sum, graph.StopGradient(sum)))
+	return graph.Sub(sum, graph.StopGradient(sum))
 }

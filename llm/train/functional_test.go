@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -19,16 +20,19 @@ import (
 
 // functionalCase is a tiny base with two groups of adapters, each with a batch of its own.
 func functionalCase(t *testing.T, name string) (*Functional, *llm.Checkpoint, []*pack.Batch, map[string][]float32) {
+	return functionalOf(t, name, FunctionalOptions{LowRank: LowRankOptions{Rank: 2, Modules: []string{"q_proj", "v_proj", "o_proj", "up_proj", "down_proj"}}})
+}
+
+// functionalOf is functionalCase with other adapters.
+func functionalOf(t *testing.T, name string, opt FunctionalOptions) (*Functional, *llm.Checkpoint, []*pack.Batch, map[string][]float32) {
 	t.Helper()
 	cfg := gradientModel(true, false)
 	base := writeBase(t, cfg, roughWeights(cfg, 5))
 	second := pack.NewBatch(2, 12)
 	second.Add(0, []int{1, 2}, []pack.Example{{Prompt: []int{9, 3}, Answer: []int{4, 4, 5}}})
 	second.Add(1, nil, []pack.Example{{Prompt: []int{1, 8}, Answer: []int{0, 10}}, {Prompt: []int{6}, Answer: []int{7}}})
-	f, err := NewFunctional(base, FunctionalOptions{
-		LowRank: LowRankOptions{Rank: 2, Modules: []string{"q_proj", "v_proj", "o_proj", "up_proj", "down_proj"}},
-		Seed:    3, Groups: 2, Rows: 2, Length: 12, Backend: openBackend(t, name),
-	})
+	opt.Seed, opt.Groups, opt.Rows, opt.Length, opt.Backend = 3, 2, 2, 12, openBackend(t, name)
+	f, err := NewFunctional(base, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +50,12 @@ func functionalCase(t *testing.T, name string) (*Functional, *llm.Checkpoint, []
 // functionalProgram compiles what outputs makes of the functional's parts. The B factors are parameters in the order of Factors.
 func functionalProgram(t *testing.T, f *Functional, outputs func(b, dB map[string]*node, loss *node) []*node) *compute.Program {
 	t.Helper()
+	return functionalWithBase(t, f, func(_, b, dB, _ map[string]*node, loss *node) []*node { return outputs(b, dB, loss) })
+}
+
+// functionalWithBase is functionalProgram whose outputs see the base's tensors and their gradients, too.
+func functionalWithBase(t *testing.T, f *Functional, outputs func(base, b, dB, dBase map[string]*node, loss *node) []*node) *compute.Program {
+	t.Helper()
 	p, err := f.opt.Backend.Compile("functional", func(g *graph.Graph) []*node {
 		declare := func(name string, dims ...int) *node {
 			return graph.Parameter(g, name, shapes.Make(dtypes.Float32, dims...))
@@ -62,8 +72,12 @@ func functionalProgram(t *testing.T, f *Functional, outputs func(b, dB map[strin
 		for _, s := range f.Factors() {
 			b[s.Name] = declare("B:"+s.Name, 2, s.Shape[0], s.Shape[1])
 		}
-		loss, dB := f.Build(frozen, batch, b)
-		return outputs(b, dB, loss)
+		base := map[string]*node{}
+		for i, a := range f.Base() {
+			base[a.Name] = frozen[i]
+		}
+		loss, dB, dBase := f.Build(frozen, batch, b)
+		return outputs(base, b, dB, dBase, loss)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +156,7 @@ func TestFunctionalEqualsSpago(t *testing.T) {
 						Rank: 2, A: llm.SharedA(base.Config, s.Name, 2, 3), B: b[s.Name][g*s.Elements() : (g+1)*s.Elements()],
 					}
 				}
-				loss, want := spagoGradients(t, v, batches[g])
+				loss, want, _ := spagoGradients(t, v, batches[g])
 				if d := math.Abs(loss - float64(out[0][g])); d > 1e-5 {
 					t.Errorf("group %d: loss %v differs from spago's by %v", g, out[0][g], d)
 				}
@@ -164,11 +178,58 @@ func TestFunctionalEqualsSpago(t *testing.T) {
 	}
 }
 
+// TestFunctionalTrainsTheBase wants the gradients by the base's tensors to be the sums of spago's over the groups, with adapters and without,
+// those by the factors to stay, and Carry to bring them into autodiff.
+func TestFunctionalTrainsTheBase(t *testing.T) {
+	for _, name := range []string{compute.Go, compute.ONNX} {
+		for _, rank := range []int{2, 0} {
+			t.Run(fmt.Sprintf("%s, rank %d", name, rank), func(t *testing.T) {
+				opt := FunctionalOptions{LowRank: LowRankOptions{Rank: rank, Modules: []string{"q_proj", "o_proj", "down_proj"}}, TrainBase: true}
+				f, base, batches, b := functionalOf(t, name, opt)
+				program := functionalWithBase(t, f, func(base, b, dB, dBase map[string]*node, loss *node) []*node {
+					out := []*node{loss}
+					for _, s := range f.Factors() {
+						out = append(out, dB[s.Name])
+					}
+					var tensors []*node
+					for _, a := range f.Base() {
+						tensors = append(tensors, base[a.Name])
+					}
+					return append(out, graph.Gradient(graph.MulScalar(Carry(base, dBase), 3), tensors...)...)
+				})
+				out := runFunctional(t, f, program, batches, b)
+				sum := map[string][]float64{}
+				for g := range batches {
+					v := &llm.Variant{Base: base, LowRank: map[string]llm.LowRank{}}
+					for _, s := range f.Factors() {
+						v.LowRank[s.Name] = llm.LowRank{Rank: rank, A: llm.SharedA(base.Config, s.Name, rank, 3), B: b[s.Name][g*s.Elements() : (g+1)*s.Elements()]}
+					}
+					_, factors, tensors := spagoGradients(t, v, batches[g])
+					for i, s := range f.Factors() {
+						compareGradient(t, s.Name, out[1+i][g*s.Elements():(g+1)*s.Elements()], factors[s.Name].b)
+					}
+					for tensor, d := range tensors {
+						if sum[tensor] == nil {
+							sum[tensor] = make([]float64, len(d))
+						}
+						for i, x := range d {
+							sum[tensor][i] += 3 * x
+						}
+					}
+				}
+				for i, a := range f.Base() {
+					compareGradient(t, a.Name, out[1+len(f.Factors())+i], sum[a.Name])
+				}
+			})
+		}
+	}
+}
+
 // factorGradients are the gradients of one tensor's factors.
 type factorGradients struct{ a, b []float64 }
 
-// spagoGradients computes the loss of a variant's weights with spago, and the gradients of its factors: dW·Aᵀ and Bᵀ·dW.
-func spagoGradients(t *testing.T, v *llm.Variant, batch *pack.Batch) (float64, map[string]factorGradients) {
+// spagoGradients computes the loss of a variant's weights with spago, the gradients of its factors, dW·Aᵀ and Bᵀ·dW, and every dW.
+func spagoGradients(t *testing.T, v *llm.Variant, batch *pack.Batch) (float64, map[string]factorGradients, map[string][]float64) {
 	t.Helper()
 	w := Weights{}
 	for _, s := range v.Base.Config.TensorShapes() {
@@ -198,7 +259,11 @@ func spagoGradients(t *testing.T, v *llm.Variant, batch *pack.Batch) (float64, m
 		}
 		grads[name] = g
 	}
-	return loss.Value().Item().F64(), grads
+	tensors := map[string][]float64{}
+	for name, x := range ref.w {
+		tensors[name] = mat.Data[float64](x.Grad())
+	}
+	return loss.Value().Item().F64(), grads, tensors
 }
 
 // TestFunctionalFiniteDifferences moves every B along its own gradient: the loss must change by as much as the gradient says.
@@ -252,7 +317,7 @@ func TestFunctionalRefuses(t *testing.T) {
 		t.Error("a row too few: no error")
 	}
 	_, err := f.opt.Backend.Compile("no inputs", func(g *graph.Graph) []*node {
-		loss, _ := f.Build(nil, nil, nil)
+		loss, _, _ := f.Build(nil, nil, nil)
 		return []*node{loss}
 	})
 	if err == nil {

@@ -46,6 +46,14 @@ type lowRank struct {
 // factorA is the name under which the graph and the layout know the A of a tensor; its B has the tensor's own.
 func factorA(tensor string) string { return "A:" + tensor }
 
+// factorB is the name of the gradient of a tensor's B: the tensor's own, unless that has a gradient of its own.
+func (n *net) factorB(tensor string) string {
+	if n.trainable {
+		return "B:" + tensor
+	}
+	return tensor
+}
+
 func newNet(cfg llm.Config, b *compute.Backend, groups int, in inputs) *net {
 	n := &net{
 		cfg: cfg, g: in.ids.Graph(), groups: groups, rows: in.rows, length: in.length,
