@@ -116,7 +116,7 @@ func (s *step) loss(sc *optim.Scope, in []*graph.Node) []*graph.Node {
 		for _, f := range s.factors {
 			b[f.Name] = graph.MulScalar(b[f.Name], float64(s.scale[f.Name]))
 		}
-		loss, dB := s.functional.Build(frozen, batch, b)
+		loss, dB, _ := s.functional.Build(frozen, batch, b)
 		through = nn.Mean(train.Through(loss, b, dB))
 		functional = nn.Mean(loss)
 	}

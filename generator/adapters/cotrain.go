@@ -1,0 +1,148 @@
+package adapters
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/gomlx/gomlx/core/graph"
+
+	"d2nwg/generator/internal/nn"
+	"d2nwg/internal/compute/optim"
+	"d2nwg/llm/pack"
+	"d2nwg/llm/train"
+)
+
+// Cotraining trains a base together with the adapters that a description gives, so that the base becomes one that adapters can steer.
+type Cotraining struct {
+	Set Set // Weights and States of its tasks aren't used
+	// What the base has to know without an adapter, too: batches of Rows rows of Length tokens, a pure function of the step.
+	Plain        func(step int) (*pack.Batch, error)
+	Rows, Length int
+	Weight       float64 // of the plain loss
+}
+
+// cotrain is the graph of a step of co-training and its inputs.
+type cotrain struct {
+	net
+	set            Cotraining
+	adapted, plain *train.Functional
+	shapes         [][]int
+}
+
+// Train takes cfg.Steps steps and returns the base's tensors. The encoder and the decoder are dropped: they belong to a base that is no
+// longer there. Only the configuration's text, latent, width, noise, batch and optimizer are used.
+func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (base map[string][]float32, last map[string]float64, err error) {
+	if err := cfg.Check(); err != nil {
+		return nil, nil, err
+	}
+	s := &cotrain{set: c}
+	f := train.FunctionalOptions{
+		LowRank: train.LowRankOptions{Rank: c.Set.Rank, Modules: c.Set.Module}, Seed: c.Set.Seed,
+		Groups: cfg.Groups, Rows: cfg.Rows, Length: cfg.Length, Backend: opt.Backend, TrainBase: true,
+	}
+	if s.adapted, err = train.NewFunctional(c.Set.Base, f); err != nil {
+		return nil, nil, err
+	}
+	f.LowRank, f.Groups, f.Rows, f.Length = train.LowRankOptions{}, 1, c.Rows, c.Length
+	if s.plain, err = train.NewFunctional(c.Set.Base, f); err != nil {
+		return nil, nil, err
+	}
+	s.net = net{cfg, s.adapted.Factors(), c.Set.Rank}
+	frozen, batch := s.adapted.Shapes()
+	_, plain := s.plain.Shapes()
+	w := cfg.Text.Words
+	s.shapes = slices.Concat(frozen[len(s.adapted.Base()):], batch, plain, [][]int{{cfg.Groups * w, cfg.Text.Buckets}, {cfg.Groups, w}, {cfg.Groups, cfg.Latent}})
+	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, nil, cfg.Seed)
+	if err != nil {
+		return nil, nil, fmt.Errorf("adapters: %w", err)
+	}
+	defer tr.Close()
+	loop := optim.Loop{
+		Stage: "cotrain", Steps: cfg.Steps, Metrics: []string{"adapted", "plain"}, Progress: opt.Progress,
+		Schedule: optim.Schedule{Peak: cfg.LearningRate, Warmup: cfg.Warmup, Steps: cfg.Steps, Cosine: true},
+	}
+	if opt.State != nil {
+		loop.State = opt.State("cotrain")
+	}
+	if last, err = loop.Run(ctx, tr, s.inputs); err != nil {
+		return nil, nil, fmt.Errorf("adapters: %w", err)
+	}
+	params, err := tr.Params(true)
+	if err != nil {
+		return nil, nil, err
+	}
+	base = map[string][]float32{}
+	for _, a := range s.adapted.Base() {
+		base[a.Name] = params["base."+a.Name]
+	}
+	return base, last, nil
+}
+
+// loss is the graph of the step. The base's tensors are parameters that start with its weights.
+func (s *cotrain) loss(sc *optim.Scope, in []*graph.Node) []*graph.Node {
+	base := map[string]*graph.Node{}
+	var tensors []*graph.Node
+	for _, a := range s.adapted.Base() {
+		base[a.Name] = sc.In("base").Param(a.Name, func(_ *rand.Rand, v []float32) { copy(v, a.Values) }, a.Shape...)
+		tensors = append(tensors, base[a.Name])
+	}
+	next := func(n int) (some []*graph.Node) {
+		some, in = in[:n], in[n:]
+		return some
+	}
+	frozen, batches := s.adapted.Shapes()
+	shared, batch, plain := next(len(frozen)-len(tensors)), next(len(batches)), next(len(batches))
+	z := s.latent(sc, s.text(sc, in[0], in[1]))
+	b := s.decode(sc, graph.Add(z, graph.MulScalar(in[2], s.cfg.Noise)))
+	loss, dB, dBase := s.adapted.Build(slices.Concat(tensors, shared), batch, b)
+	adapted := graph.Add(nn.Mean(train.Through(loss, b, dB)), graph.DivScalar(train.Carry(base, dBase), float64(s.cfg.Groups)))
+	own, _, dOwn := s.plain.Build(tensors, plain, nil)
+	alone := graph.Add(graph.StopGradient(nn.Mean(own)), train.Carry(base, dOwn))
+	total := graph.Add(adapted, graph.MulScalar(alone, s.set.Weight))
+	return []*graph.Node{total, adapted, alone}
+}
+
+// inputs lays out a step: which tasks and words are drawn is a pure function of its number.
+func (s *cotrain) inputs(number int) ([][]float32, error) {
+	r := rand.New(rand.NewPCG(s.cfg.Seed^0xc07a, uint64(number)))
+	c := s.cfg.Text
+	g := s.cfg.Groups
+	bags, words, noise := make([]float32, g*c.Words*c.Buckets), make([]float32, g*c.Words), make([]float32, g*s.cfg.Latent)
+	var batches []*pack.Batch
+	for i := range g {
+		at := r.IntN(len(s.set.Set.Tasks))
+		d := s.set.Set.Tasks[at].Descriptions
+		c.bag(d[r.IntN(len(d))], bags[i*c.Words*c.Buckets:(i+1)*c.Words*c.Buckets], words[i*c.Words:(i+1)*c.Words])
+		b, err := s.set.Set.Batch(at, number*g+i)
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b)
+	}
+	for i := range noise {
+		noise[i] = float32(r.NormFloat64())
+	}
+	var out [][]float32
+	for _, a := range s.adapted.Frozen()[len(s.adapted.Base()):] {
+		out = append(out, a.Values)
+	}
+	plain, err := s.set.Plain(number)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []struct {
+		f       *train.Functional
+		batches []*pack.Batch
+	}{{s.adapted, batches}, {s.plain, []*pack.Batch{plain}}} {
+		arrays, err := part.f.Batch(part.batches)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range arrays {
+			out = append(out, a.Values)
+		}
+	}
+	return append(out, bags, words, noise), nil
+}

@@ -1,0 +1,92 @@
+package adapters
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"d2nwg/internal/compute/optim"
+	"d2nwg/internal/progress"
+	"d2nwg/llm/pack"
+)
+
+// plainBatch wants the token itself for an answer: what the base has to do without an adapter.
+func plainBatch(step int) (*pack.Batch, error) {
+	b := pack.NewBatch(1, 8)
+	var all []pack.Example
+	for i := range 4 {
+		x := (4*step + i) % vocab
+		all = append(all, pack.Example{Prompt: []int{x}, Answer: []int{x}})
+	}
+	b.Add(0, nil, all)
+	return b, nil
+}
+
+func (w world) cotrain(t *testing.T, ctx context.Context, opt TrainOptions) (map[string][]float32, map[string]float64, error) {
+	t.Helper()
+	opt.Backend = w.backend
+	return Cotraining{Set: w.set, Plain: plainBatch, Rows: 1, Length: 8, Weight: 0.5}.Train(ctx, w.cfg, opt)
+}
+
+// A base that may change gets further with adapters from words than a frozen one in the same steps, and learns what it has to know alone.
+func TestCotrainedBaseIsSteered(t *testing.T) {
+	w := newWorld(t, 4)
+	w.cfg.Steps = 300
+	base, last, err := w.cotrain(t, t.Context(), TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := w.train(t, TrainOptions{}).Summary().Functional
+	t.Logf("loss with adapters: %.3f with the base, %.3f through the frozen one; without an adapter %.3f", last["adapted"], frozen, last["plain"])
+	if !(last["adapted"] < 0.5*frozen) {
+		t.Errorf("the loss with adapters is %.3f where the base learns, %.3f where it's frozen", last["adapted"], frozen)
+	}
+	if !(last["plain"] < 0.3) {
+		t.Errorf("the loss without an adapter is %.3f", last["plain"])
+	}
+	for _, s := range w.set.Base.Config.TensorShapes() {
+		if len(base[s.Name]) != s.Elements() {
+			t.Errorf("%s has %d values, wants %d", s.Name, len(base[s.Name]), s.Elements())
+		}
+	}
+}
+
+// Stopped anywhere and continued, co-training ends with the same bytes.
+func TestCotrainingContinues(t *testing.T) {
+	w := newWorld(t, 3)
+	w.cfg.Steps = 20
+	want, _, err := w.cotrain(t, t.Context(), TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	state := func(stage string) *optim.Checkpoints {
+		return &optim.Checkpoints{Path: filepath.Join(dir, stage), Key: "k", Every: 5}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err = w.cotrain(t, ctx, TrainOptions{State: state, Progress: func(e progress.Event) {
+		if e.Done == 13 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("stopped: %v", err)
+	}
+	first := int64(0)
+	got, _, err := w.cotrain(t, t.Context(), TrainOptions{State: state, Progress: func(e progress.Event) {
+		if first == 0 {
+			first = e.Done
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first != 14 {
+		t.Errorf("continued at step %d, want 14", first)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Error("the continued base is another one")
+	}
+}
