@@ -10,6 +10,7 @@ import (
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/cmd/internal/ui"
+	"d2nwg/cmd/internal/zoo"
 	"d2nwg/eval/procedural"
 	"d2nwg/eval/traindata"
 	"d2nwg/internal/compute"
@@ -26,8 +27,9 @@ func pretrainCommand() *cli.Command {
 		Name:      "pretrain",
 		Usage:     "train a small LLaMA on the procedural training tasks",
 		UsageText: "d2nwg pretrain --recipe FILE --out DIR",
-		Description: describe("Trains the kind of base model that ships with d2nwg: both prompt forms of the 41 training tasks, on the\n"+
-			"training cut of their inputs. Interrupted, the same command continues where it was.",
+		Description: describe("Trains the kind of base model that ships with d2nwg: first on both prompt forms of the 41 training tasks, on the\n"+
+			"training cut of their inputs; then, if the recipe says so, together with adapters made from the descriptions of all training\n"+
+			"tasks of the procedural space, so that adapters can steer it. Interrupted, the same command continues where it was.",
 			"d2nwg pretrain --recipe recipes/base.yaml --out runs/base", "how the bundled model was made"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "recipe", Required: true, Usage: "the recipe (see recipes/base.yaml)"},
@@ -73,6 +75,13 @@ func runPretrain(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	loss := log.Loss[len(log.Loss)-1][0]
+	if r.Cotrain.Steps > 0 {
+		c := zoo.CotrainOptions{Recipe: r, Config: cfg, Files: files, Weights: weights, State: state, Backend: backend, Progress: opt.Progress}
+		if weights, loss, err = zoo.Cotrain(ctx, c); err != nil {
+			return err
+		}
+	}
 	if files["recipe.yaml"], err = recipe.Commented("The recipe of this model, complete: d2nwg pretrain --recipe recipe.yaml", r); err != nil {
 		return err
 	}
@@ -84,7 +93,7 @@ func runPretrain(ctx context.Context, s *session) error {
 		Dir        string  `json:"dir"`
 		Parameters int64   `json:"parameters"`
 		Loss       float64 `json:"loss"`
-	}{out, cfg.Parameters(), log.Loss[len(log.Loss)-1][0]}
+	}{out, cfg.Parameters(), loss}
 	return s.UI.Result(result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d parameters, last loss %.4f nats per answer token\n", result.Dir, result.Parameters, result.Loss)
 	})
