@@ -8,7 +8,6 @@ import (
 
 	"d2nwg/cmd/internal/ui"
 	"d2nwg/cmd/internal/zoo"
-	"d2nwg/generator/explore"
 	zoos "d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
 	"d2nwg/llm"
@@ -179,7 +178,7 @@ func runZooCheck(_ context.Context, s *session) error {
 		return err
 	}
 	defer base.Close()
-	found, err := z.Check(explore.HashVariant)
+	found, err := z.Check((*llm.Variant).Hash)
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func (r *run) identity() (string, error) {
 		parts = append(parts, p.Scorer.Hash(split))
 	}
 	for _, relative := range p.Relatives {
-		hash, err := HashVariant(relative.Variant)
+		hash, err := relative.Variant.Hash()
 		if err != nil {
 			return "", err
 		}
@@ -287,7 +287,7 @@ func (r *run) score(ctx context.Context, v *llm.Variant, split Split) (Scores, e
 
 // full scores a candidate on confirm or test, item by item, once.
 func (r *run) full(ctx context.Context, v *llm.Variant, split Split) (Scores, error) {
-	hash, err := HashVariant(v)
+	hash, err := v.Hash()
 	if err != nil {
 		return Scores{}, err
 	}

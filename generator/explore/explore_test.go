@@ -81,7 +81,7 @@ func TestPlantedGeneratorIsVerified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hash, _ := HashVariant(v); hash != report.result("generated").Winner {
+	if hash, _ := v.Hash(); hash != report.result("generated").Winner {
 		t.Error("the winner's weights are not those that were scored")
 	}
 	if _, err := json.Marshal(report); err != nil {
@@ -155,7 +155,7 @@ func TestResumeEndsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hash, _ := HashVariant(v)
+		hash, _ := v.Hash()
 		e.winner = []byte(hash)
 		return e, scorer.calls
 	}

@@ -88,7 +88,7 @@ func (s *fakeScorer) ScoreItems(_ context.Context, v *llm.Variant, split Split, 
 	if s.calls++; s.calls == s.stopAt {
 		return Scores{}, errStopped
 	}
-	hash, err := HashVariant(v)
+	hash, err := v.Hash()
 	if err != nil {
 		return Scores{}, err
 	}

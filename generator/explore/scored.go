@@ -200,7 +200,7 @@ func (s *search) candidate(ctx context.Context, blend Blend) (*llm.Variant, step
 	if err != nil {
 		return nil, step{}, err
 	}
-	hash, err := HashVariant(v)
+	hash, err := v.Hash()
 	return v, step{Hash: hash}, err
 }
 

@@ -68,9 +68,9 @@ func TestZeroVectorIsTheBase(t *testing.T) {
 	if err != nil || len(v.Names()) != 0 {
 		t.Fatalf("a zero difference left %v (%v)", v.Names(), err)
 	}
-	a, _ := HashVariant(v)
-	b, _ := HashVariant(&llm.Variant{Base: base})
-	c, _ := HashVariant(r)
+	a, _ := v.Hash()
+	b, _ := (&llm.Variant{Base: base}).Hash()
+	c, _ := r.Hash()
 	if a != b || a == c {
 		t.Error("hashes don't tell the base from a relative")
 	}
@@ -162,8 +162,8 @@ func TestBuiltInBaselines(t *testing.T) {
 		for i := range 8 {
 			v, _ := sources[source].Propose(context.Background(), i)
 			again, _ := sources[source].Propose(context.Background(), i)
-			a, _ := HashVariant(v)
-			if b, _ := HashVariant(again); a != b {
+			a, _ := v.Hash()
+			if b, _ := again.Hash(); a != b {
 				t.Fatalf("%s is not a pure function of i", sources[source].Name())
 			}
 			seen[a] = true

@@ -27,7 +27,7 @@ type Member struct {
 	Dir      string  `json:"dir"` // below the zoo, with slashes
 	Split    string  `json:"split"`
 	Data     string  `json:"data_sha256,omitempty"` // of the task's file
-	Hash     string  `json:"sha256"`                // of the adapter's values (explore.HashVariant)
+	Hash     string  `json:"sha256"`                // of the adapter's values (llm.Variant.Hash)
 	Steps    int     `json:"steps,omitempty"`
 	Loss     float64 `json:"loss,omitempty"` // of the last tenth of the steps, nats a token
 	Accuracy float64 `json:"accuracy"`       // share of held questions answered exactly

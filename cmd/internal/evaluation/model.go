@@ -11,7 +11,6 @@ import (
 
 	"d2nwg/eval/lm"
 	"d2nwg/eval/task"
-	"d2nwg/generator/explore"
 	"d2nwg/llm"
 	"d2nwg/llm/chat"
 	"d2nwg/llm/engine"
@@ -73,7 +72,7 @@ func newModel(c *llm.Checkpoint, o ModelOptions) (*Model, error) {
 		if e, err = e.With(v); err != nil {
 			return nil, err
 		}
-		if m.SHA, err = explore.HashVariant(v); err != nil {
+		if m.SHA, err = v.Hash(); err != nil {
 			return nil, err
 		}
 	}

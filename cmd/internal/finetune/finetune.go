@@ -15,7 +15,6 @@ import (
 
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/recipe"
-	"d2nwg/generator/explore"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/progress"
 	"d2nwg/llm"
@@ -139,7 +138,7 @@ func (j *Job) hashInputs() error {
 		return err
 	}
 	if j.Recipe.Init != "" {
-		if hashes["init"], err = explore.HashVariant(j.start); err != nil {
+		if hashes["init"], err = j.start.Hash(); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"d2nwg/cmd/internal/bundled"
 	"d2nwg/cmd/internal/recipe"
-	"d2nwg/generator/explore"
 	"d2nwg/llm"
 	"d2nwg/llm/lora"
 	"d2nwg/llm/train"
@@ -58,7 +57,7 @@ func (r *Run) Relatives(ctx context.Context) ([]Relative, error) {
 func (r *Run) bindRelatives(all []Relative) error {
 	h := sha256.New()
 	for _, m := range all {
-		hash, err := explore.HashVariant(m.Variant)
+		hash, err := m.Variant.Hash()
 		if err != nil {
 			return err
 		}

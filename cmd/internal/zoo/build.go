@@ -13,7 +13,6 @@ import (
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/eval"
 	"d2nwg/eval/traindata"
-	"d2nwg/generator/explore"
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/journal"
@@ -339,7 +338,7 @@ func (b *Builder) keep(ctx context.Context, j job, v *llm.Variant, set *eval.Dat
 		return err
 	}
 	m := zoo.Member{Task: j.task.Name, Seed: j.seed, Dir: j.dir(), Split: j.task.Split, Steps: b.opt.Steps, Loss: loss}
-	if m.Hash, err = explore.HashVariant(saved); err != nil {
+	if m.Hash, err = saved.Hash(); err != nil {
 		return err
 	}
 	if m.Data, err = zoo.FileHash(j.task.File(b.opt.Dir)); err != nil {
