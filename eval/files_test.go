@@ -77,7 +77,7 @@ func TestReadQuestionsRefusals(t *testing.T) {
 		"two":        {`{"prompt": "a", "answer": "b"} {}`, "follows the object"},
 		"conflict":   {good + "\n" + `{"prompt": "a", "answer": "c"}`, "line 3: the prompt of line 1"},
 		"utf-8":      {"{\"prompt\": \"\xff\", \"answer\": \"b\"}", "line 1: not valid UTF-8"},
-		"long line":  {good + `{"prompt": "` + strings.Repeat("a", maxLine) + `"}`, "after line 1: a line is longer"},
+		"long line":  {good + `{"prompt": "` + strings.Repeat("a", 1<<20) + `"}`, "after line 1: a line is longer"},
 		"no gzip.gz": {"", ""},
 	} {
 		path := write(t, name, c.content)
