@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,17 +15,15 @@ import (
 // time; both must end with the bytes of those that nobody touched.
 func TestKilledZooEndsTheSame(t *testing.T) {
 	dir := t.TempDir()
-	for _, side := range []string{"whole", "killed"} {
-		writeTasks(t, filepath.Join(dir, side, "zoo"))
-	}
+	writeTasks(t, filepath.Join(dir, "tasks"))
 	runKilled(t, dir, time.Minute, codeOK, "random", "--shape", "tiny", "--out", "base", "--seed", "3")
-	untilDone := func(what string, args func(side string) []string) {
+	untilDone := func(what string, parts int, args func(side string) []string) {
 		t.Helper()
 		start := time.Now()
 		runKilled(t, dir, 2*time.Minute, codeOK, args("whole")...)
 		whole := time.Since(start)
 		kills := 0
-		for i := 1; runKilled(t, dir, whole*time.Duration(i)/5, codeOK, args("killed")...); i++ {
+		for i := 1; runKilled(t, dir, whole*time.Duration(i)/time.Duration(parts), codeOK, args("killed")...); i++ {
 			if kills++; kills > 200 {
 				t.Fatalf("%s does not get on between kills", what)
 			}
@@ -34,12 +33,27 @@ func TestKilledZooEndsTheSame(t *testing.T) {
 		}
 		t.Logf("%s: killed %d times, alone it took %v", what, kills, whole)
 	}
-	untilDone("zoo build", func(side string) []string {
-		return []string{"zoo", "build", filepath.Join(side, "zoo"), "--base", "base", "--steps", "150", "--rank", "2", "--rows", "2", "--length", "16", "--group", "2", "--backend", "go"}
+	untilDone("zoo build", 12, func(side string) []string {
+		return []string{"zoo", "build", filepath.Join(side, "zoo"), "--from", "tasks", "--base", "base", "--steps", "80", "--rank", "2", "--lr", "0.01",
+			"--group", "3", "--seeds", "2", "--oracles", "--backend", "go"}
 	})
-	sameFiles(t, dir, "zoo/manifest.json")
-	sameFiles(t, dir, "zoo/adapters/*/*")
-	untilDone("zoo learn", func(side string) []string {
+	for _, side := range []string{"whole", "killed"} {
+		files := 0
+		err := filepath.WalkDir(filepath.Join(dir, side, "zoo"), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files++
+			}
+			return err
+		})
+		// The index, a file of questions and two adapters of two files of each task, the manifest, the journal, and nothing else.
+		if want := 1 + 4 + 4*2*2 + 2; err != nil || files != want {
+			t.Errorf("%s/zoo has %d files, want %d (%v)", side, files, want, err)
+		}
+	}
+	for _, pattern := range []string{"zoo/*.json*", "zoo/adapters/*/*", "zoo/oracles/*/*"} {
+		sameFiles(t, dir, pattern)
+	}
+	untilDone("zoo learn", 5, func(side string) []string {
 		return []string{"zoo", "learn", filepath.Join(side, "zoo"), "--base", "base", "--out", filepath.Join(side, "gen"), "--steps", "8", "--diffusion-steps", "8", "--length", "16", "--backend", "go"}
 	})
 	sameFiles(t, dir, "gen/*")
@@ -54,7 +68,11 @@ func writeTasks(t *testing.T, dir string) {
 	var index []map[string]any
 	for k := range 4 {
 		name := fmt.Sprint("task", k)
-		index = append(index, map[string]any{"name": name, "split": "train", "description": fmt.Sprintf("Write the letter %c.", 'a'+k)})
+		split := "train"
+		if k == 3 {
+			split = "held-out"
+		}
+		index = append(index, map[string]any{"name": name, "split": split, "description": fmt.Sprintf("Write the letter %c.", 'a'+k)})
 		var lines strings.Builder
 		for i := range 40 {
 			fmt.Fprintf(&lines, "{\"prompt\": \"%d>\", \"answer\": \"%c\"}\n", i, 'a'+k)

@@ -1,132 +1,164 @@
 package zoo
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 
 	"d2nwg/llm"
-	"d2nwg/llm/lora"
 )
-
-// Finding is one thing that Check found.
-type Finding struct {
-	Kind   string `json:"kind"` // broken, changed, duplicate, useless, untrained or ambiguous
-	Member string `json:"member"`
-	What   string `json:"what"`
-}
 
 // Kinds of findings.
 const (
-	Broken    = "broken"    // can't be read, or isn't what the manifest says
-	Changed   = "changed"   // its data isn't what it was trained on
-	Duplicate = "duplicate" // the same update as another task's, or the same data
-	Useless   = "useless"   // not beyond doubt better than the base
-	Untrained = "untrained" // a training task without an adapter
-	Ambiguous = "ambiguous" // a description that two tasks share
+	Broken    = "broken"    // it can't be read, or isn't what the manifest says
+	Duplicate = "duplicate" // another one does the same
+	Useless   = "useless"   // not beyond doubt better than the base, or too bad to learn from
+	Untrained = "untrained" // a task to learn from without an adapter
+	Ambiguous = "ambiguous" // a description that several tasks share
 )
 
-// sameCosine is the cosine of two updates from which they count as one.
-const sameCosine = 0.999
+// A Finding is one thing that Check found, with what to do about it.
+type Finding struct {
+	Kind   string `json:"kind"`
+	What   string `json:"what"` // the adapter's folder, or the task's name
+	Text   string `json:"text"`
+	Remedy string `json:"remedy"`
+}
 
-// Check looks for broken, duplicate and useless members. hash gives the hash of a variant's values.
-func (z *Zoo) Check(hash func(*llm.Variant) (string, error)) ([]Finding, error) {
-	var found []Finding
-	add := func(kind, member, format string, args ...any) {
-		found = append(found, Finding{kind, member, fmt.Sprintf(format, args...)})
+// CheckOptions are Check's thresholds.
+type CheckOptions struct {
+	Accuracy float64 // members below it are useless
+	Alpha    float64 // a member is better than the base where its P is at most this
+}
+
+// A Report is what Check found.
+type Report struct {
+	Tasks    int       `json:"tasks"`
+	Members  int       `json:"members"` // oracles among them
+	Broken   int       `json:"broken"`
+	Findings []Finding `json:"findings"`
+}
+
+func (r *Report) add(kind, what, remedy, format string, args ...any) {
+	if kind == Broken {
+		r.Broken++
 	}
-	var whole []Member
-	var variants []*llm.Variant
-	sums := map[string]string{}
-	for _, t := range z.Tasks {
-		sum, err := FileHash(t.File(z.Dir))
-		if err != nil {
-			return nil, err
-		}
-		for _, other := range z.Tasks {
-			if other.Name != t.Name && sums[other.Name] == sum {
-				add(Duplicate, t.Name, "its data is that of %s, byte for byte; remove one of them", other.Name)
-			}
-		}
-		sums[t.Name] = sum
-	}
-	for _, m := range z.Manifest.Members {
-		v, err := z.Variant(m)
-		if err == nil {
-			var h string
-			if h, err = hash(v); err == nil && h != m.Hash {
-				err = fmt.Errorf("its values are not those that the manifest names")
-			}
-		}
-		if err != nil {
-			add(Broken, m.Dir, "%v; remove the folder and run 'd2nwg zoo build %s' again", err, z.Dir)
-			continue
-		}
-		whole, variants = append(whole, m), append(variants, v)
-		if sum, ok := sums[m.Task]; ok && m.Data != "" && sum != m.Data {
-			add(Changed, m.Dir, "%s.jsonl is not the file it was trained on; remove the folder and build again", m.Task)
-		}
-		if m.N > 0 && m.Accuracy <= m.Base+2*math.Sqrt(m.Base*(1-m.Base)/float64(m.N)+0.25/float64(m.N)/float64(m.N)) {
-			add(Useless, m.Dir, "it answers %.2f of %d held questions, the base %.2f; give its task more data or steps", m.Accuracy, m.N, m.Base)
-		}
-	}
-	if err := z.duplicates(whole, variants, add); err != nil {
+	r.Findings = append(r.Findings, Finding{kind, what, fmt.Sprintf(format, args...), remedy})
+}
+
+// Check reads everything in a zoo, built or not, and looks for members and tasks that are broken, the same twice, or of no
+// use.
+func Check(dir string, base *llm.Checkpoint, opt CheckOptions) (*Report, error) {
+	z, err := Read(dir, base)
+	if err != nil {
 		return nil, err
 	}
-	z.gaps(add)
-	return found, nil
+	all := slices.Concat(z.Members, z.Oracles)
+	r := &Report{Tasks: len(z.Tasks), Members: len(all), Findings: []Finding{}}
+	data := z.checkTasks(r)
+	var sound []adapter
+	for _, m := range all {
+		v, err := z.Verify(m, data[m.Task])
+		if err != nil {
+			r.add(Broken, m.Dir, z.mend(m), "%v", err)
+			continue
+		}
+		sound = append(sound, adapter{m, v})
+		z.checkUse(r, m, opt)
+	}
+	if err := duplicates(r, sound); err != nil {
+		return nil, err
+	}
+	z.checkGaps(r)
+	return r, nil
 }
 
-// duplicates compares every two members of different tasks.
-func (z *Zoo) duplicates(members []Member, variants []*llm.Variant, add func(kind, member, format string, args ...any)) error {
-	for i, v := range variants {
-		for k, w := range variants[:i] {
-			if members[i].Task == members[k].Task {
-				continue
-			}
-			cosine, err := lora.Cosine(v, w)
-			if err != nil {
-				return err
-			}
-			if cosine > sameCosine {
-				add(Duplicate, members[i].Dir, "its update is that of %s (cosine %.5f); remove one of the tasks", members[k].Dir, cosine)
+// Verify reads a member's adapter and compares it with what the manifest says. data is the hash of its task's questions, ""
+// where the task has none.
+func (z *Zoo) Verify(m Member, data string) (*llm.Variant, error) {
+	v, err := z.Variant(m)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range v.Names() {
+		l := v.LowRank[name]
+		for _, values := range [][]float32{l.A, l.B, v.Replace[name]} {
+			if slices.ContainsFunc(values, func(x float32) bool { return math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) }) {
+				return nil, badf("%s holds values of %s that are not finite", z.path(m), name)
 			}
 		}
 	}
-	return nil
+	hash, err := v.Hash()
+	if err != nil {
+		return nil, err
+	}
+	if hash != m.Hash {
+		return nil, fmt.Errorf("%s holds other values than those of the manifest", z.path(m))
+	}
+	if m.Data != "" && m.Data != data {
+		return nil, fmt.Errorf("%s.jsonl holds other questions than those it was trained on", m.Task)
+	}
+	return v, nil
 }
 
-// gaps lists training tasks without an adapter, and descriptions of more than one task.
-func (z *Zoo) gaps(add func(kind, member, format string, args ...any)) {
+// mend says how a broken member becomes whole.
+func (z *Zoo) mend(m Member) string {
+	if m.From != "" {
+		return fmt.Sprintf("add it again: 'd2nwg zoo add %s %s --name %s --force'", z.Dir, m.From, m.Task)
+	}
+	return fmt.Sprintf("'d2nwg zoo build %s' with the flags it was built with trains it again", z.Dir)
+}
+
+// checkTasks reads all questions; it returns the hashes of their files by task.
+func (z *Zoo) checkTasks(r *Report) map[string]string {
+	hashes, first := map[string]string{}, map[string]string{}
+	for _, t := range z.Tasks {
+		if _, err := z.Questions(t); err != nil {
+			r.add(Broken, t.Name, "mend the file", "%v", err)
+		}
+		hash, err := FileHash(t.File(z.Dir))
+		if err != nil {
+			continue // Questions has said so
+		}
+		hashes[t.Name] = hash
+		if other, ok := first[hash]; ok {
+			r.add(Duplicate, t.Name, "remove one of the two from "+IndexName, "%s.jsonl is %s.jsonl, byte for byte", t.Name, other)
+		} else {
+			first[hash] = t.Name
+		}
+	}
+	return hashes
+}
+
+// checkUse finds members that their task doesn't need.
+func (z *Zoo) checkUse(r *Report, m Member, opt CheckOptions) {
+	const remedy = "give its task more questions or steps, or leave the task out"
+	switch {
+	case m.Held == 0:
+	case m.Accuracy < opt.Accuracy:
+		r.add(Useless, m.Dir, remedy, "it answers %.3f of %d held questions, less than %.3f", m.Accuracy, m.Held, opt.Accuracy)
+	case m.P > opt.Alpha:
+		r.add(Useless, m.Dir, remedy, "it answers %.3f of %d held questions, the base %.3f: that may be chance (p = %.2g)", m.Accuracy, m.Held, m.BaseAccuracy, m.P)
+	}
+}
+
+// checkGaps finds tasks to learn from without an adapter, and descriptions of more than one task.
+func (z *Zoo) checkGaps(r *Report) {
+	has := map[string]bool{}
+	for _, m := range z.Members {
+		has[m.Task] = true
+	}
 	owner := map[string]string{}
 	for _, t := range z.Tasks {
-		has := slices.ContainsFunc(z.Manifest.Members, func(m Member) bool { return m.Task == t.Name })
-		if t.Training() && !has {
-			add(Untrained, t.Name, "a generator learns from its questions alone")
+		if z.Learns(t) && !has[t.Name] {
+			r.add(Untrained, t.Name, fmt.Sprintf("'d2nwg zoo build %s' trains one; without, a generator learns from its questions alone", z.Dir), "it has no adapter")
 		}
-		for _, d := range t.Wordings() {
+		for _, d := range t.Descriptions {
 			if other, ok := owner[d]; ok && other != t.Name {
-				add(Ambiguous, t.Name, "%s has the same description: %q", other, d)
+				r.add(Ambiguous, t.Name, "word one of them so that it tells them apart", "%s has the same description: %q", other, d)
+				continue
 			}
 			owner[d] = t.Name
 		}
 	}
-}
-
-// FileHash is the SHA-256 of a file.
-func FileHash(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

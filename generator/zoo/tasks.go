@@ -1,9 +1,13 @@
 // Package zoo is a folder of tasks, and of adapters trained on them: what a generator of adapters learns from.
 //
-//	index.json            [{"name", "split", "description" or "descriptions"}]
+//	index.json            [{"name", "split", "description" or "descriptions", maybe "unseen", "cheap", "impossible"}]
 //	NAME.jsonl            {"prompt", "answer"} a line
-//	adapters/NAME-sSEED/  a trained adapter, as llm.Variant.SaveAs writes it; of a shared A only B is stored
+//	adapters/NAME-sSEED/  a trained adapter, as llm.Variant.SaveAs writes it: where factors A are shared, B alone
+//	oracles/NAME-sSEED/   the same for tasks held out, to measure against; nothing learns from them
 //	manifest.json         what the adapters were trained on and what they score
+//	.zoo/                 the journal of the building, and what it continues from
+//
+// The first two are the user's, and all that a folder of tasks needs; the others are added by building.
 package zoo
 
 import (
@@ -13,166 +17,166 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
+	"d2nwg/internal/stats"
+	"d2nwg/internal/textfile"
 	"d2nwg/safetensors"
 )
 
-// Files of a zoo.
-const (
-	IndexName    = "index.json"
-	ManifestName = "manifest.json"
-	AdaptersDir  = "adapters"
-)
+// IndexName is the file that lists a folder's tasks.
+const IndexName = "index.json"
 
-// TrainSplit is the split of tasks that a generator may learn from.
+// TrainSplit is the split of tasks that a generator learns from, unless a zoo names others.
 const TrainSplit = "train"
 
-// maxIndex bounds the bytes of index.json and manifest.json.
-const maxIndex = 256 << 20
-
-// Task is one entry of index.json.
+// A Task is one entry of index.json.
 type Task struct {
 	Name         string   `json:"name"`
-	Split        string   `json:"split"` // "train", or anything else for tasks held out
-	Description  string   `json:"description,omitempty"`
-	Descriptions []string `json:"descriptions,omitempty"` // paraphrases, instead of Description
-	Unseen       string   `json:"unseen,omitempty"`       // a wording kept out of training
-	Cheap        float64  `json:"cheap,omitempty"`        // share of the commonest answer, where that is large
-	Impossible   string   `json:"impossible,omitempty"`   // why the description alone can't tell the task
+	Split        string   `json:"split"`                // "train", or else a kind of held-out tasks
+	Descriptions []string `json:"descriptions"`         // one or more wordings of the same
+	Unseen       string   `json:"unseen,omitempty"`     // a wording that a generator doesn't see in training
+	Cheap        float64  `json:"cheap,omitempty"`      // share of the commonest answer, where that is large
+	Impossible   string   `json:"impossible,omitempty"` // why no description can tell this task
 }
 
-// Training tells whether a generator may learn from the task.
-func (t Task) Training() bool { return t.Split == TrainSplit }
-
-// Wordings are the task's descriptions, one or more.
-func (t Task) Wordings() []string {
-	if t.Description == "" {
-		return t.Descriptions
+// UnmarshalJSON takes one "description", several "descriptions" or both. A task without a split is one to train on.
+func (t *Task) UnmarshalJSON(data []byte) error {
+	type plain Task
+	raw := struct {
+		*plain
+		Description string `json:"description"`
+	}{plain: (*plain)(t)}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return err
 	}
-	if slices.Contains(t.Descriptions, t.Description) {
-		return t.Descriptions
+	if raw.Description != "" && !slices.Contains(t.Descriptions, raw.Description) {
+		t.Descriptions = slices.Insert(t.Descriptions, 0, raw.Description)
 	}
-	return append([]string{t.Description}, t.Descriptions...)
+	if t.Split == "" {
+		t.Split = TrainSplit
+	}
+	return nil
 }
 
-// File is the task's data below dir.
+// File is where the task's questions stand in the folder dir.
 func (t Task) File(dir string) string { return filepath.Join(dir, t.Name+".jsonl") }
 
-// taskName keeps names usable as file names everywhere.
-var taskName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$`)
+// A Question is a prompt with its one right answer, both taken as they stand.
+type Question = textfile.Question
 
-// ReadTasks reads the index of a folder. The error names the entry at fault; the data files have to be there.
-func ReadTasks(dir string) ([]Task, error) {
-	path := filepath.Join(dir, IndexName)
-	var tasks []Task
-	if err := readJSON(path, &tasks); err != nil {
+// Questions are a task's questions, cut by the hash of the prompt: adapters and generators learn from Train alone.
+type Questions map[stats.Split][]Question
+
+// ReadQuestions reads the questions of a task of the folder dir; other keys than prompt and answer are passed over.
+func ReadQuestions(dir string, t Task) (Questions, error) {
+	all, err := textfile.Questions(t.File(dir), textfile.AnyKeys)
+	if err != nil {
 		return nil, err
 	}
-	if len(tasks) == 0 {
-		return nil, fmt.Errorf("%w: %s lists no tasks", safetensors.ErrFormat, path)
+	cut := Questions{}
+	for _, q := range all {
+		split := stats.DefaultShares.Cut(q.Prompt)
+		cut[split] = append(cut[split], q)
 	}
-	seen := map[string]bool{}
-	for i := range tasks {
+	return cut, nil
+}
+
+// maxJSON bounds the bytes of index.json and manifest.json.
+const maxJSON = 256 << 20
+
+// ReadTasks reads a folder's index and looks for the files of questions. The error names the entry at fault.
+func ReadTasks(dir string) ([]Task, error) {
+	path := filepath.Join(dir, IndexName)
+	var entries []json.RawMessage
+	if err := readJSON(path, &entries); err != nil {
+		return nil, err
+	}
+	tasks := make([]Task, len(entries))
+	seen := map[string]int{}
+	for i, entry := range entries {
 		t := &tasks[i]
-		if t.Split == "" {
-			t.Split = TrainSplit
+		if err := json.Unmarshal(entry, t); err != nil {
+			return nil, badf("%s: task %d: %v", path, i+1, err)
 		}
-		if err := t.check(dir); err != nil {
-			return nil, fmt.Errorf("%s: task %d: %w", path, i+1, err)
+		if err := t.check(); err != nil {
+			return nil, badf("%s: task %d: %v", path, i+1, err)
 		}
-		if folded := strings.ToLower(t.Name); seen[folded] {
-			return nil, fmt.Errorf("%w: %s: the name %s stands there twice", safetensors.ErrFormat, path, t.Name)
-		} else {
-			seen[folded] = true
+		if first, twice := seen[t.Name]; twice {
+			return nil, badf("%s: tasks %d and %d have the same name %q", path, first, i+1, t.Name)
+		}
+		seen[t.Name] = i + 1
+		info, err := os.Stat(t.File(dir))
+		if err != nil {
+			return nil, fmt.Errorf("%s: the questions of task %q are missing: %w", path, t.Name, err)
+		}
+		if !info.Mode().IsRegular() || info.Size() == 0 {
+			return nil, badf("%s, the questions of task %q, is empty or no file", t.File(dir), t.Name)
 		}
 	}
 	return tasks, nil
 }
 
-// CheckName refuses a task whose name can't be a file's, or that has no words.
-func (t Task) CheckName() error {
-	if !taskName.MatchString(t.Name) {
-		return fmt.Errorf("%w: the name %q can't be a file's; use letters, digits and ._+-", safetensors.ErrFormat, t.Name)
+// check refuses an entry that a zoo can't hold.
+func (t *Task) check() error {
+	if err := CheckName(t.Name); err != nil {
+		return err
 	}
-	if len(t.Wordings()) == 0 {
-		return fmt.Errorf("%w: %s has no description", safetensors.ErrFormat, t.Name)
+	if len(t.Descriptions) == 0 {
+		return fmt.Errorf(`%q has no description; add "description" or "descriptions"`, t.Name)
 	}
-	for _, d := range t.Wordings() {
+	for _, d := range t.Descriptions {
 		if strings.TrimSpace(d) == "" {
-			return fmt.Errorf("%w: %s has an empty description", safetensors.ErrFormat, t.Name)
+			return fmt.Errorf("%q has an empty description", t.Name)
 		}
 	}
-	return nil
-}
-
-func (t Task) check(dir string) error {
-	if err := t.CheckName(); err != nil {
-		return err
-	}
-	info, err := os.Stat(t.File(dir))
-	if err != nil {
-		return fmt.Errorf("the data of %s: %w", t.Name, err)
-	}
-	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return fmt.Errorf("%w: %s is empty or no file", safetensors.ErrFormat, t.File(dir))
+	if !(t.Cheap >= 0 && t.Cheap <= 1) {
+		return fmt.Errorf(`%q has the share "cheap" %v, which is not between 0 and 1`, t.Name, t.Cheap)
 	}
 	return nil
 }
 
-// WriteIndex writes index.json, whole or not at all.
-func WriteIndex(dir string, tasks []Task) error {
-	return writeJSON(filepath.Join(dir, IndexName), tasks)
-}
+// maxName leaves room for a seed and the suffixes of temporary files.
+const maxName = 200
 
-func readJSON(path string, to any) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if info.Size() > maxIndex {
-		return fmt.Errorf("%w: %s has %d bytes, more than %d", safetensors.ErrFormat, path, info.Size(), maxIndex)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, to); err != nil {
-		return fmt.Errorf("%w: %s: %v", safetensors.ErrFormat, path, err)
+// CheckName refuses a task's name that isn't a file's name on every system.
+func CheckName(name string) error {
+	bad := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(`/\:*?"<>|`, r) }
+	switch {
+	case name == "":
+		return errors.New(`"name" is missing or empty`)
+	case len(name) > maxName:
+		return fmt.Errorf("the name %.40q… has %d bytes, a file's name here can have %d", name, len(name), maxName)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, bad):
+		return fmt.Errorf(`the name %q can't be a file's; leave out /\:*?"<>| and what isn't printed`, name)
+	case name[0] == '.' || name[0] == '-' || strings.TrimSpace(name) != name || name[len(name)-1] == '.':
+		return fmt.Errorf("the name %q can't be a file's; it begins or ends with a dot, a dash or a space", name)
 	}
 	return nil
 }
 
-func writeJSON(path string, value any) error {
-	data, err := json.MarshalIndent(value, "", " ")
-	if err != nil {
+// AppendTasks writes index.json, whole or not at all, with more tasks than it has; the others stay as they stand there. A folder
+// without an index gets one.
+func AppendTasks(dir string, tasks ...Task) error {
+	path := filepath.Join(dir, IndexName)
+	all := []any{}
+	var entries []json.RawMessage
+	if err := readJSON(path, &entries); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
+	for _, e := range entries {
+		all = append(all, e)
 	}
-	_, err = temp.Write(append(data, '\n'))
-	if err == nil {
-		err = temp.Chmod(0o644)
+	for _, t := range tasks {
+		all = append(all, t)
 	}
-	if err == nil {
-		err = temp.Sync()
-	}
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, ignoreGone(os.Remove(temp.Name())))
-	}
-	return nil
+	return writeJSON(path, all)
 }
 
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+// badf returns an error that wraps safetensors.ErrFormat.
+func badf(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", safetensors.ErrFormat, fmt.Sprintf(format, args...))
 }

@@ -1,109 +1,157 @@
 package zoo
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 
+	"d2nwg/internal/journal"
 	"d2nwg/llm"
 	"d2nwg/llm/lora"
-	"d2nwg/safetensors"
 )
 
-// Manifest is what a zoo's adapters were made of.
+// Files and folders that building adds to a folder of tasks.
+const (
+	ManifestName = "manifest.json"
+	AdaptersDir  = "adapters"
+	OraclesDir   = "oracles"
+	StateDir     = ".zoo"
+	journalName  = "journal.jsonl"
+)
+
+// format is the version of the manifest that is written and read.
+const format = 2
+
+// A Manifest says what a zoo's adapters are of, how they were trained and what they score.
 type Manifest struct {
-	Format  int      `json:"d2nwg_zoo"` // version of this layout
-	Base    string   `json:"base_sha256"`
-	Rank    int      `json:"rank"`
-	SharedA uint64   `json:"shared_a_seed"`
-	Modules []string `json:"modules,omitempty"` // adapted ones; none = every linear layer
-	Options any      `json:"options,omitempty"` // of the training
-	Members []Member `json:"members"`
+	Format     int      `json:"d2nwg_zoo"`
+	Base       string   `json:"base_sha256"`
+	Rank       int      `json:"rank"`          // of the trained adapters; 0 before any was trained
+	SharedSeed uint64   `json:"shared_a_seed"` // of the factors A that the trained adapters share
+	Modules    []string `json:"modules"`       // that they change
+	Splits     []string `json:"splits"`        // whose tasks a generator learns from
+	Training   Training `json:"training"`
+	Members    []Member `json:"members"`           // what a generator learns from
+	Oracles    []Member `json:"oracles,omitempty"` // adapters of held-out tasks, to measure against
 }
 
-// Member is one adapter.
+// Training says how the adapters were trained.
+type Training struct {
+	Seed         uint64  `json:"seed"` // all others are derived from it
+	Steps        int     `json:"steps"`
+	Warmup       int     `json:"warmup"`
+	LearningRate float64 `json:"learning_rate"` // at the end of the warm-up; a cosine goes down from there to a tenth
+	Rows         int     `json:"rows"`          // of a batch of one adapter
+	Length       int     `json:"length"`        // tokens of a row; 0 = what the longest question of a group needs
+}
+
+// A Member is one adapter.
 type Member struct {
-	Task     string  `json:"task"`
-	Seed     int     `json:"seed"`
-	Dir      string  `json:"dir"` // below the zoo, with slashes
-	Split    string  `json:"split"`
-	Data     string  `json:"data_sha256,omitempty"` // of the task's file
-	Hash     string  `json:"sha256"`                // of the adapter's values (llm.Variant.Hash)
-	Steps    int     `json:"steps,omitempty"`
-	Loss     float64 `json:"loss,omitempty"` // of the last tenth of the steps, nats a token
-	Accuracy float64 `json:"accuracy"`       // share of held questions answered exactly
-	Base     float64 `json:"base_accuracy"`  // the base's
-	N        int     `json:"n"`              // held questions
-	Bytes    int64   `json:"bytes"`          // of the stored factors
-	From     string  `json:"from,omitempty"` // where an imported one comes from
+	Task         string   `json:"task"`
+	Seed         int      `json:"seed"` // counts the adapters of a task
+	Dir          string   `json:"dir"`  // below the zoo, with slashes
+	Split        string   `json:"split"`
+	Descriptions []string `json:"descriptions"`
+	Hash         string   `json:"sha256"`                // llm.Variant.Hash, of the values as they are stored
+	Data         string   `json:"data_sha256,omitempty"` // of the task's file; "" where there is none
+	Bytes        int64    `json:"bytes"`                 // of the folder
+	Steps        int      `json:"steps,omitempty"`
+	Loss         float64  `json:"loss,omitempty"` // mean of the last tenth of the steps, nats per answer token
+	Held         int      `json:"held"`           // questions of the test split that it was asked
+	Accuracy     float64  `json:"accuracy"`       // share of them that it answers exactly
+	BaseAccuracy float64  `json:"base_accuracy"`  // the base's
+	P            float64  `json:"p"`              // one-sided exact McNemar's test of the two; 1 where nothing was asked
+	From         string   `json:"from,omitempty"` // where an imported one comes from
 }
 
-// Zoo is an open folder.
+// A Zoo is an open folder.
 type Zoo struct {
-	Dir      string
-	Tasks    []Task
-	Manifest Manifest
-	base     *llm.Checkpoint
+	Dir   string
+	Tasks []Task
+	Manifest
+	base *llm.Checkpoint
 }
 
-// Open reads a zoo whose manifest is there, made of adapters of base.
+// Open reads a zoo of adapters of base.
 func Open(dir string, base *llm.Checkpoint) (*Zoo, error) {
+	z, err := Read(dir, base)
+	if err == nil && z.Format == 0 {
+		err = fmt.Errorf("%s has no %s; 'd2nwg zoo build %s' trains its adapters: %w", dir, ManifestName, dir, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return z, nil
+}
+
+// Read is Open that takes a folder of tasks without a manifest, too; Format then is 0.
+func Read(dir string, base *llm.Checkpoint) (*Zoo, error) {
 	z := &Zoo{Dir: dir, base: base}
 	var err error
 	if z.Tasks, err = ReadTasks(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, ManifestName)
-	if err := readJSON(path, &z.Manifest); err != nil {
-		return nil, fmt.Errorf("%w; 'd2nwg zoo build %s' makes it", err, dir)
-	}
-	if z.Manifest.Format != 1 || z.Manifest.Rank < 1 {
-		return nil, fmt.Errorf("%w: %s is no manifest that this version knows", safetensors.ErrFormat, path)
-	}
 	hash, err := base.Hash()
 	if err != nil {
 		return nil, err
 	}
-	if z.Manifest.Base != hash {
-		return nil, fmt.Errorf("%s holds adapters of another base than %s; name the one it was built with", dir, base.Dir)
+	path := filepath.Join(dir, ManifestName)
+	if err := readJSON(path, &z.Manifest); errors.Is(err, fs.ErrNotExist) {
+		z.Base, z.Splits = hash, []string{TrainSplit}
+		return z, nil
+	} else if err != nil {
+		return nil, err
 	}
-	for _, m := range z.Manifest.Members {
+	if z.Format != format {
+		return nil, badf("%s has the format %d, this version knows %d; remove it and build the zoo again", path, z.Format, format)
+	}
+	if z.Base != hash {
+		return nil, fmt.Errorf("%s holds adapters of another base than %s; name the one it was built with by --base", dir, base.Dir)
+	}
+	for _, m := range slices.Concat(z.Members, z.Oracles) {
 		if !filepath.IsLocal(filepath.FromSlash(m.Dir)) {
-			return nil, fmt.Errorf("%w: %s: the folder %q of an adapter is not below it", safetensors.ErrFormat, path, m.Dir)
+			return nil, badf("%s: the folder %q of an adapter is not below it", path, m.Dir)
 		}
 	}
 	return z, nil
 }
 
-// Save writes the manifest.
-func (z *Zoo) Save() error { return writeJSON(filepath.Join(z.Dir, ManifestName), z.Manifest) }
+// Lock keeps other writers away until the journal it returns is closed.
+func Lock(dir string) (*journal.Journal, error) {
+	return journal.Open(filepath.Join(dir, StateDir, journalName))
+}
 
-// Variant reads a member.
+// Save writes the manifest, whole or not at all.
+func (z *Zoo) Save() error {
+	z.Format = format
+	if z.Members == nil {
+		z.Members = []Member{}
+	}
+	return writeJSON(filepath.Join(z.Dir, ManifestName), z.Manifest)
+}
+
+// Learns tells whether a generator may learn from a task.
+func (z *Zoo) Learns(t Task) bool { return slices.Contains(z.Splits, t.Split) }
+
+// Questions reads a task's questions.
+func (z *Zoo) Questions(t Task) (Questions, error) { return ReadQuestions(z.Dir, t) }
+
+// Variant reads a member's adapter.
 func (z *Zoo) Variant(m Member) (*llm.Variant, error) {
-	v, _, err := lora.Load(z.base, filepath.Join(z.Dir, filepath.FromSlash(m.Dir)))
+	v, _, err := lora.Load(z.base, z.path(m))
 	return v, err
 }
 
-// Shared tells whether a variant is a low-rank update on the zoo's shared factors A alone, so that B says all of it.
-func (m Manifest) Shared(v *llm.Variant) bool {
+func (z *Zoo) path(m Member) string { return filepath.Join(z.Dir, filepath.FromSlash(m.Dir)) }
+
+// Shared tells whether a variant is an update on the zoo's shared factors A alone, so that its B says all of it.
+func (z *Zoo) Shared(v *llm.Variant) bool {
 	for _, l := range v.LowRank {
-		if l.Seed == nil || *l.Seed != m.SharedA || l.Rank != m.Rank {
+		if l.Seed == nil || *l.Seed != z.SharedSeed || l.Rank != z.Rank {
 			return false
 		}
 	}
 	return len(v.Replace) == 0
-}
-
-// MemberDir is the folder of a task's adapter below the zoo.
-func MemberDir(task string, seed int) string {
-	return fmt.Sprintf("%s/%s-s%d", AdaptersDir, task, seed)
-}
-
-// Member is a task's first adapter; nil when it has none.
-func (z *Zoo) Member(task string) *Member {
-	for i, m := range z.Manifest.Members {
-		if m.Task == task {
-			return &z.Manifest.Members[i]
-		}
-	}
-	return nil
 }

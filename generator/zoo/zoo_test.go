@@ -1,14 +1,17 @@
 package zoo
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
-	"math"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/safetensors"
 )
@@ -18,187 +21,282 @@ func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		write(t, filepath.Join(dir, name), text)
 	}
 	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const line = `{"prompt": "a", "answer": "b"}` + "\n"
 
 func TestReadTasks(t *testing.T) {
 	dir := folder(t, map[string]string{
-		"index.json": `[{"name": "a", "split": "train", "description": "A."}, {"name": "b-2", "split": "held-out:far", "descriptions": ["B.", "Bee."]},
-			{"name": "c", "description": "C.", "descriptions": ["C.", "See."]}]`,
-		"a.jsonl": line, "b-2.jsonl": line, "c.jsonl": line,
+		"index.json": `[{"name": "a", "split": "train", "description": "A.", "family": 3},
+			{"name": "b 2 (größer)", "split": "held-out:far", "descriptions": ["B.", "Bee."], "cheap": 0.5, "impossible": "a secret", "unseen": "Be."},
+			{"name": "c", "description": "C.", "descriptions": ["See.", "C."]}, {"name": "d", "description": "D.", "descriptions": ["Dee."]}]`,
+		"a.jsonl": line, "b 2 (größer).jsonl": line, "c.jsonl": line, "d.jsonl": line,
 	})
 	tasks, err := ReadTasks(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []string{"a [A.] true", "b-2 [B. Bee.] false", "c [C. See.] true"} {
-		if got := fmt.Sprint(tasks[i].Name, " ", tasks[i].Wordings(), " ", tasks[i].Training()); got != want {
-			t.Errorf("task %d is %s, want %s", i, got, want)
+	want := []Task{
+		{Name: "a", Split: "train", Descriptions: []string{"A."}},
+		{Name: "b 2 (größer)", Split: "held-out:far", Descriptions: []string{"B.", "Bee."}, Cheap: 0.5, Impossible: "a secret", Unseen: "Be."},
+		{Name: "c", Split: "train", Descriptions: []string{"See.", "C."}},
+		{Name: "d", Split: "train", Descriptions: []string{"D.", "Dee."}},
+	}
+	if fmt.Sprintf("%+v", tasks) != fmt.Sprintf("%+v", want) {
+		t.Errorf("tasks are %+v, want %+v", tasks, want)
+	}
+}
+
+// A folder of others works as it is: other keys in lines, blank lines, repeated lines.
+func TestQuestions(t *testing.T) {
+	var text strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&text, "{\"id\": %d, \"prompt\": \"%d + 1 = \", \"answer\": \" %d\"}\n\n", i, i, i+1)
+	}
+	dir := folder(t, map[string]string{"a.jsonl": text.String() + `{"prompt": "0 + 1 = ", "answer": " 1"}`})
+	cut, err := ReadQuestions(dir, Task{Name: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for split, questions := range cut {
+		n += len(questions)
+		for _, q := range questions {
+			if stats.DefaultShares.Cut(q.Prompt) != split {
+				t.Errorf("%q is in %s", q.Prompt, split)
+			}
 		}
+	}
+	if n != 300 || len(cut[stats.Train]) < 180 || len(cut[stats.Test]) < 12 || cut[stats.Train][0].Answer[0] != ' ' {
+		t.Errorf("%d questions, %d of them in train, %d in test, the first %+v", n, len(cut[stats.Train]), len(cut[stats.Test]), cut[stats.Train][0])
 	}
 }
 
 func TestHostileIndexes(t *testing.T) {
 	good := `{"name": "a", "split": "train", "description": "A."}`
-	for name, files := range map[string]map[string]string{
-		"no index":          {},
-		"no JSON":           {"index.json": "tasks"},
-		"no list":           {"index.json": good},
-		"an empty list":     {"index.json": "[]"},
-		"no data":           {"index.json": "[" + good + "]"},
-		"empty data":        {"index.json": "[" + good + "]", "a.jsonl": ""},
-		"no description":    {"index.json": `[{"name": "a"}]`, "a.jsonl": line},
-		"empty words":       {"index.json": `[{"name": "a", "descriptions": ["x", " "]}]`, "a.jsonl": line},
-		"a name above":      {"index.json": `[{"name": "../a", "description": "x"}]`, "a.jsonl": line},
-		"a name with slash": {"index.json": `[{"name": "b/a", "description": "x"}]`, "a.jsonl": line},
-		"no name":           {"index.json": `[{"description": "x"}]`, "a.jsonl": line},
-		"twice":             {"index.json": "[" + good + "," + strings.ToUpper(good[:0]) + `{"name": "A", "description": "x"}]`, "a.jsonl": line, "A.jsonl": line},
+	named := func(name string) map[string]string {
+		quoted, _ := json.Marshal(name)
+		return map[string]string{"index.json": fmt.Sprintf(`[{"name": %s, "description": "x"}]`, quoted), "a.jsonl": line}
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"no index":        {map[string]string{}, "index.json: no such file"},
+		"no JSON":         {map[string]string{"index.json": "[\n\n{]"}, "index.json line 3"},
+		"no list":         {map[string]string{"index.json": good}, "index.json"},
+		"a number":        {map[string]string{"index.json": "[1]"}, "task 1"},
+		"a numeric name":  {map[string]string{"index.json": `[{"name": 7}]`}, "task 1"},
+		"no data":         {map[string]string{"index.json": "[" + good + "]"}, `questions of task "a" are missing`},
+		"empty data":      {map[string]string{"index.json": "[" + good + "]", "a.jsonl": ""}, "a.jsonl, the questions of task"},
+		"no description":  {map[string]string{"index.json": `[{"name": "a"}]`, "a.jsonl": line}, `"a" has no description`},
+		"empty list":      {map[string]string{"index.json": `[{"name": "a", "descriptions": []}]`, "a.jsonl": line}, `"a" has no description`},
+		"blank words":     {map[string]string{"index.json": `[{"name": "a", "descriptions": ["x", " "]}]`, "a.jsonl": line}, "empty description"},
+		"cheap":           {map[string]string{"index.json": `[{"name": "a", "description": "x", "cheap": 7}]`, "a.jsonl": line}, "not between 0 and 1"},
+		"no name":         {map[string]string{"index.json": `[{"description": "x"}]`}, `"name" is missing`},
+		"twice":           {map[string]string{"index.json": "[" + good + "," + good + "]", "a.jsonl": line}, "tasks 1 and 2 have the same name"},
+		"a path above":    {named("../a"), "can't be a file's"},
+		"a path":          {named("b/a"), "can't be a file's"},
+		"a backslash":     {named(`b\a`), "can't be a file's"},
+		"hidden":          {named(".zoo"), "can't be a file's"},
+		"a line break":    {named("a\nb"), "can't be a file's"},
+		"a long name":     {named(strings.Repeat("a", 201)), "201 bytes"},
+		"like a flag":     {named("-a"), "can't be a file's"},
+		"escape sequence": {named("a\x1b[2J"), "can't be a file's"},
 	} {
-		if _, err := ReadTasks(folder(t, files)); err == nil {
-			t.Errorf("%s: no error", name)
-		} else {
-			t.Logf("%s: %v", name, err)
+		_, err := ReadTasks(folder(t, c.files))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	dir := folder(t, map[string]string{"index.json": "[" + good + "]"})
+	if err := os.Mkdir(filepath.Join(dir, "a.jsonl"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadTasks(dir); !errors.Is(err, safetensors.ErrFormat) {
+		t.Errorf("a folder in the place of a file: %v", err)
 	}
 }
 
-// planted is a zoo of adapters of a random base: two that are one, one with another hash, one that is no better than the base.
-func planted(t *testing.T) (*Zoo, *llm.Checkpoint) {
-	t.Helper()
-	dir := folder(t, map[string]string{
-		"index.json": `[{"name": "a", "description": "A."}, {"name": "b", "description": "B."}, {"name": "c", "description": "A."},
-			{"name": "d", "description": "D."}, {"name": "e", "description": "E."}]`,
-		"a.jsonl": line, "b.jsonl": line + line, "c.jsonl": line, "d.jsonl": line + line + line, "e.jsonl": line + "\n" + line,
-	})
-	cfg := llm.Config{
-		VocabSize: 16, HiddenSize: 16, IntermediateSize: 24, Layers: 1, Heads: 2, KVHeads: 2, HeadDim: 8, MaxPositions: 16, RMSNormEps: 1e-5, RopeTheta: 10000,
-		TieWordEmbeddings: true,
-	}
-	if err := llm.RandomCheckpoint(filepath.Join(dir, "base"), cfg, safetensors.F32, 0, 1); err != nil {
+func TestAppendTasksKeepsTheOthersAsTheyStand(t *testing.T) {
+	dir := t.TempDir()
+	if err := AppendTasks(dir); err != nil {
 		t.Fatal(err)
 	}
-	base, err := llm.Open(filepath.Join(dir, "base"))
+	if tasks, err := ReadTasks(dir); err != nil || len(tasks) != 0 {
+		t.Fatalf("a new index holds %v (%v)", tasks, err)
+	}
+	write(t, filepath.Join(dir, IndexName), `[{"name": "a", "description": "A < B.", "family": {"x": 1}}]`)
+	if err := AppendTasks(dir, Task{Name: "b", Split: "train", Descriptions: []string{"B."}}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, IndexName))
+	if err != nil || !strings.Contains(string(text), `"family"`) || !strings.Contains(string(text), "A < B.") || !strings.Contains(string(text), `"name": "b"`) {
+		t.Errorf("the index is %s (%v)", text, err)
+	}
+}
+
+const tensor = "model.layers.0.self_attn.q_proj.weight"
+
+var tiny = llm.Config{
+	VocabSize: 16, HiddenSize: 16, IntermediateSize: 24, Layers: 1, Heads: 2, KVHeads: 2, HeadDim: 8, MaxPositions: 16, RMSNormEps: 1e-5, RopeTheta: 10000,
+	TieWordEmbeddings: true,
+}
+
+func tinyBase(t *testing.T, seed uint64) *llm.Checkpoint {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "base")
+	if err := llm.RandomCheckpoint(dir, tiny, safetensors.F32, 0, seed); err != nil {
+		t.Fatal(err)
+	}
+	base, err := llm.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = base.Close() })
-	hash, err := base.Hash()
+	return base
+}
+
+// shared is an update on the zoo's shared A.
+func shared(base *llm.Checkpoint, seed uint64) *llm.Variant {
+	r := rand.New(rand.NewPCG(seed, 1))
+	a := uint64(9)
+	l := llm.LowRank{Rank: 2, Seed: &a, A: llm.SharedA(tiny, tensor, 2, a), B: make([]float32, 32)}
+	for k := range l.B {
+		l.B[k] = float32(r.NormFloat64())
+	}
+	return &llm.Variant{Base: base, LowRank: map[string]llm.LowRank{tensor: l}}
+}
+
+// planted is a sound zoo of four tasks with adapters and one without.
+func planted(t *testing.T) (*Zoo, *llm.Checkpoint) {
+	t.Helper()
+	base := tinyBase(t, 1)
+	names := []string{"a", "b", "c", "d", "e"}
+	files := map[string]string{"index.json": `[{"name": "a", "description": "A."}, {"name": "b", "description": "B."}, {"name": "c", "description": "C."},
+		{"name": "d", "description": "D."}, {"name": "e", "description": "E."}]`}
+	for _, name := range names {
+		files[name+".jsonl"] = fmt.Sprintf(`{"prompt": "%s>", "answer": "b"}`, name)
+	}
+	z, err := Read(folder(t, files), base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &Zoo{Dir: dir, Manifest: Manifest{Format: 1, Base: hash, Rank: 2, SharedA: 9}}
-	for i, task := range []string{"a", "b", "c", "d"} {
-		from := uint64(i)
-		if task == "b" {
-			from = 0 // the update of a
-		}
-		r := rand.New(rand.NewPCG(from, 1))
-		seed := uint64(9)
-		const tensor = "model.layers.0.self_attn.q_proj.weight"
-		l := llm.LowRank{Rank: 2, Seed: &seed, A: llm.SharedA(cfg, tensor, 2, 9), B: make([]float32, 32)}
-		for k := range l.B {
-			l.B[k] = float32(r.NormFloat64())
-		}
-		v := &llm.Variant{Base: base, LowRank: map[string]llm.LowRank{tensor: l}}
-		m := Member{Task: task, Dir: MemberDir(task, 0), Split: TrainSplit, Accuracy: 0.9, Base: 0.1, N: 50}
-		if m.Hash, err = sum(v); err != nil {
-			t.Fatal(err)
-		}
-		if m.Data, err = FileHash(filepath.Join(dir, task+".jsonl")); err != nil {
-			t.Fatal(err)
-		}
-		if err := v.Save(filepath.Join(dir, m.Dir), task); err != nil {
-			t.Fatal(err)
-		}
-		z.Manifest.Members = append(z.Manifest.Members, m)
-	}
-	if err := z.Save(); err != nil {
-		t.Fatal(err)
+	z.Rank, z.SharedSeed = 2, 9
+	for i, name := range names[:4] {
+		m := Member{Task: name, Dir: AdaptersDir + "/" + name + "-s0", Split: TrainSplit, Accuracy: 0.9, BaseAccuracy: 0.1, Held: 50, P: 1e-9}
+		plant(t, z, m, shared(base, uint64(i)))
 	}
 	return z, base
 }
 
-// sum stands for explore.HashVariant, which this package may not know.
-func sum(v *llm.Variant) (string, error) {
-	total := 0.0
-	for _, l := range v.LowRank {
-		for i, b := range l.B {
-			total += float64(b) * math.Sin(float64(i+1))
-		}
-	}
-	return fmt.Sprintf("%.6g", total), nil
-}
-
-func TestCheckFindsWhatWasPlanted(t *testing.T) {
-	z, base := planted(t)
-	z.Manifest.Members[2].Accuracy = 0.12 // no better than the base beyond doubt
-	if err := os.WriteFile(filepath.Join(z.Dir, "d.jsonl"), []byte(line+line+line+line), 0o644); err != nil {
+// plant saves a member and notes it in the manifest.
+func plant(t *testing.T, z *Zoo, m Member, v *llm.Variant) {
+	t.Helper()
+	if err := v.SaveAs(z.path(m), m.Task, llm.SaveOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := z.Measure(&m); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if m.Data, err = FileHash(z.Task(m.Task).File(z.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	z.Put(m)
 	if err := z.Save(); err != nil {
 		t.Fatal(err)
 	}
-	open, err := Open(z.Dir, base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]bool{
-		"duplicate c": true, "duplicate adapters/b-s0": true, "useless adapters/c-s0": true, "changed adapters/d-s0": true,
-		"untrained e": true, "ambiguous c": true,
-	}
-	compare(t, open, want)
-	if err := os.Truncate(filepath.Join(z.Dir, "adapters", "a-s0", "variant.safetensors"), 40); err != nil {
-		t.Fatal(err)
-	}
-	open.Manifest.Members[1].Hash = "another"
-	delete(want, "duplicate adapters/b-s0")
-	want["broken adapters/a-s0"], want["broken adapters/b-s0"] = true, true
-	compare(t, open, want)
 }
 
-func compare(t *testing.T, z *Zoo, want map[string]bool) {
+// change edits a member in the manifest.
+func change(t *testing.T, z *Zoo, dir string, edit func(*Member)) {
 	t.Helper()
-	found, err := z.Check(sum)
-	if err != nil {
+	edit(z.At(dir))
+	if err := z.Save(); err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]bool{}
-	for _, f := range found {
-		got[f.Kind+" "+f.Member] = true
-		if !want[f.Kind+" "+f.Member] {
-			t.Errorf("found %+v", f)
-		}
+}
+
+// A folder that isn't built yet can be checked; only to open it as a zoo is an error.
+func TestUnbuilt(t *testing.T) {
+	base := tinyBase(t, 1)
+	dir := folder(t, map[string]string{"index.json": `[{"name": "a", "description": "A."}, {"name": "b", "split": "x", "description": "A."}]`, "a.jsonl": line, "b.jsonl": line + line})
+	r, err := Check(dir, base, CheckOptions{})
+	if err != nil || len(r.Findings) != 2 || r.Broken != 0 {
+		t.Errorf("%+v (%v)", r, err)
 	}
-	for w := range want {
-		if !got[w] {
-			t.Errorf("didn't find %s", w)
-		}
+	if _, err := Open(dir, base); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "zoo build") {
+		t.Errorf("opened: %v", err)
 	}
 }
 
 func TestOpenRefusals(t *testing.T) {
 	z, base := planted(t)
-	for name, change := range map[string]func(*Manifest){
-		"another base":   func(m *Manifest) { m.Base = "x" },
-		"another format": func(m *Manifest) { m.Format = 2 },
-		"no rank":        func(m *Manifest) { m.Rank = 0 },
-		"a path above":   func(m *Manifest) { m.Members = []Member{{Dir: "../elsewhere"}} },
+	for name, edit := range map[string]func(*Manifest){
+		"another base":    func(m *Manifest) { m.Base = "x" },
+		"a path above":    func(m *Manifest) { m.Members = []Member{{Dir: "../elsewhere"}} },
+		"an oracle above": func(m *Manifest) { m.Oracles = []Member{{Dir: "/etc"}} },
 	} {
 		changed := Zoo{Dir: z.Dir, Manifest: z.Manifest}
-		change(&changed.Manifest)
+		edit(&changed.Manifest)
 		if err := changed.Save(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(z.Dir, base); err == nil {
-			t.Errorf("%s: no error", name)
-		} else {
-			t.Logf("%s: %v", name, err)
+		if _, err := Open(z.Dir, base); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	for name, text := range map[string]string{"another format": `{"d2nwg_zoo": 9}`, "no JSON": "{", "no object": "[]"} {
+		write(t, filepath.Join(z.Dir, ManifestName), text)
+		if _, err := Open(z.Dir, base); !errors.Is(err, safetensors.ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestManifestFollowsTheIndex(t *testing.T) {
+	z, base := planted(t)
+	plant(t, z, Member{Task: "c", Dir: "adapters/c-added1", Seed: 1, Split: TrainSplit, From: "elsewhere"}, shared(base, 8))
+	plant(t, z, Member{Task: "a", Dir: "adapters/a-s1", Seed: 1, Split: TrainSplit}, shared(base, 9))
+	dirs := func() (all []string) {
+		for _, m := range z.Members {
+			all = append(all, m.Dir)
+		}
+		return all
+	}
+	if got := fmt.Sprint(dirs()); got != "[adapters/a-s0 adapters/a-s1 adapters/b-s0 adapters/c-s0 adapters/c-added1 adapters/d-s0]" {
+		t.Errorf("members stand as %s", got)
+	}
+	write(t, filepath.Join(z.Dir, IndexName), `[{"name": "d", "description": "Dee."}, {"name": "a", "split": "held-out", "description": "A."}]`)
+	z, err := Open(z.Dir, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Remove(z.Refresh()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(dirs()); got != "[adapters/c-added1 adapters/d-s0]" || z.At("adapters/d-s0").Descriptions[0] != "Dee." {
+		t.Errorf("members are %s, described %v", got, z.At("adapters/d-s0").Descriptions)
+	}
+	left, err := filepath.Glob(filepath.Join(z.Dir, AdaptersDir, "*"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("left are %v (%v)", left, err)
+	}
+	if err := z.Remove(z.Clear()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(dirs()); got != "[adapters/c-added1]" || z.Rank != 0 {
+		t.Errorf("after clearing, members are %s", got)
 	}
 }

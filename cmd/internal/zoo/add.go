@@ -4,132 +4,203 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"d2nwg/eval"
-	"d2nwg/generator/explore"
 	"d2nwg/generator/zoo"
-	"d2nwg/internal/stats"
+	"d2nwg/internal/textfile"
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
 	"d2nwg/llm/lora"
-	"d2nwg/llm/tokenizer"
+	"d2nwg/safetensors"
 )
 
-// AddOptions say what is added to a built zoo.
-type AddOptions struct {
-	Dir     string
-	Base    string // folder
-	Adapter string // folder: a PEFT adapter or a saved variant
-	From    string // what the user calls it
-	Task    zoo.Task
-	Data    string // JSONL file of the task's questions; "" where the zoo has the task
+// Import is an adapter to take into a zoo.
+type Import struct {
+	Path         string   // folder: a PEFT adapter or a saved variant
+	From         string   // what the user calls it
+	Name         string   // of its task, which may be one of the zoo's
+	Descriptions []string // of a task that isn't the zoo's; nil = what a saved variant says
+	Split        string   // of a task that isn't the zoo's
+	Data         string   // file of questions that make it a task of the zoo; "" = none
+
+	said string // the description that a saved variant has
 }
 
-// Add imports an adapter, and its task where the zoo doesn't have it, and scores it.
-func Add(ctx context.Context, opt AddOptions) (*zoo.Member, error) {
-	base, err := llm.Open(opt.Base)
-	if err != nil {
-		return nil, err
-	}
-	defer base.Close()
-	z, err := zoo.Open(opt.Dir, base)
-	if err != nil {
-		return nil, err
-	}
-	v, _, err := lora.Load(base, opt.Adapter)
-	if err != nil {
-		return nil, err
-	}
-	task, err := addTask(z, opt)
-	if err != nil {
-		return nil, err
-	}
-	m := &zoo.Member{Task: task.Name, Split: task.Split, From: opt.From}
-	for slices.ContainsFunc(z.Manifest.Members, func(o zoo.Member) bool { return o.Task == m.Task && o.Seed == m.Seed }) {
-		m.Seed++
-	}
-	m.Dir = zoo.MemberDir(m.Task, m.Seed)
-	dir := filepath.Join(z.Dir, filepath.FromSlash(m.Dir))
-	if err := v.SaveAs(dir, task.Wordings()[0], llm.SaveOptions{Force: true}); err != nil {
-		return nil, err
-	}
-	if m.Hash, err = explore.HashVariant(v); err != nil {
-		return nil, err
-	}
-	if m.Data, err = zoo.FileHash(task.File(z.Dir)); err != nil {
-		return nil, err
-	}
-	for _, l := range v.LowRank {
-		m.Bytes += 4 * int64(len(l.A)+len(l.B))
-	}
-	if err := scoreAdded(ctx, z, base, opt.Base, v, task, m); err != nil {
-		return nil, err
-	}
-	z.Manifest.Members = append(z.Manifest.Members, *m)
-	return m, z.Save()
-}
-
-// addTask finds the adapter's task in the zoo, or adds it with its data.
-func addTask(z *zoo.Zoo, opt AddOptions) (zoo.Task, error) {
-	if i := slices.IndexFunc(z.Tasks, func(t zoo.Task) bool { return t.Name == opt.Task.Name }); i >= 0 {
-		if opt.Data != "" {
-			return zoo.Task{}, fmt.Errorf("the zoo has the task %s already; leave --data out, or choose another --name", opt.Task.Name)
+// Add takes adapters into the zoo, which is made where there is none. All are read, and refused where they don't fit the base,
+// before the first is written.
+func (b *Builder) Add(ctx context.Context, imports []Import) ([]zoo.Member, error) {
+	variants := make([]*llm.Variant, len(imports))
+	for i := range imports {
+		var err error
+		if variants[i], err = b.load(&imports[i]); err != nil {
+			return nil, err
 		}
-		return z.Tasks[i], nil
 	}
-	if opt.Data == "" {
-		return zoo.Task{}, fmt.Errorf("the zoo has no task %s; pass its questions with --data and its words with --description", opt.Task.Name)
+	if err := b.beginAdd(); err != nil {
+		return nil, err
 	}
-	if err := opt.Task.CheckName(); err != nil {
-		return zoo.Task{}, err
+	for i := range imports {
+		if err := b.assign(&imports[i]); err != nil {
+			return nil, err
+		}
 	}
-	if err := copyFile(opt.Task.File(z.Dir), opt.Data); err != nil {
-		return zoo.Task{}, err
+	var added []zoo.Member
+	for i, x := range imports {
+		m, err := b.add(ctx, x, variants[i])
+		if err != nil {
+			return nil, err
+		}
+		added = append(added, m)
 	}
-	z.Tasks = append(z.Tasks, opt.Task)
-	if err := zoo.WriteIndex(z.Dir, z.Tasks); err != nil {
-		return zoo.Task{}, err
-	}
-	_, err := zoo.ReadTasks(z.Dir) // as every later command will
-	return opt.Task, err
+	return added, nil
 }
 
-// copyFile copies a file to a place where there is none.
-func copyFile(to, from string) error {
-	in, err := os.Open(from)
-	if err != nil {
+func (b *Builder) beginAdd() (err error) {
+	if b.journal, err = zoo.Lock(b.opt.Dir); err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+	if _, err := os.Stat(filepath.Join(b.opt.Dir, zoo.IndexName)); errors.Is(err, fs.ErrNotExist) {
+		if err := zoo.AppendTasks(b.opt.Dir); err != nil {
+			return err
+		}
+	}
+	if b.zoo, err = zoo.Read(b.opt.Dir, b.base); err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
-		return errors.Join(err, os.Remove(to))
+	b.model, err = engine.New(b.base, engine.Options{})
+	return err
+}
+
+// load reads an adapter, and what is named with it.
+func (b *Builder) load(x *Import) (*llm.Variant, error) {
+	v, description, err := lora.Load(b.base, x.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", x.From, err)
+	}
+	x.said = description
+	if err := zoo.CheckName(x.Name); err != nil {
+		return nil, fmt.Errorf("%s: %w; choose another one by --name", x.From, err)
+	}
+	if x.Data != "" {
+		_, err = textfile.Questions(x.Data, textfile.AnyKeys)
+	}
+	return v, err
+}
+
+// assign settles what an adapter's task is: one of the zoo's, or its own.
+func (b *Builder) assign(x *Import) error {
+	if t := b.zoo.Task(x.Name); t != nil {
+		if x.Descriptions != nil || x.Data != "" || x.Split != "" && x.Split != t.Split {
+			return fmt.Errorf("%s: the zoo has the task %s with descriptions, questions and a split of its own; leave these flags out, or choose another --name", x.From, t.Name)
+		}
+		x.Descriptions, x.Split = t.Descriptions, t.Split
+		return nil
+	}
+	if x.Descriptions == nil && x.said != "" {
+		x.Descriptions = []string{x.said}
+	}
+	if x.Split == "" {
+		x.Split = zoo.TrainSplit
+	}
+	if len(x.Descriptions) == 0 {
+		return fmt.Errorf("%s has no description; say by --description what it does", x.From)
 	}
 	return nil
 }
 
-// scoreAdded fills in the member's scores.
-func scoreAdded(ctx context.Context, z *zoo.Zoo, base *llm.Checkpoint, dir string, v *llm.Variant, task zoo.Task, m *zoo.Member) error {
-	b := &Builder{base: base}
-	var err error
-	if b.tok, err = tokenizer.Open(dir); err != nil {
-		return err
+// add stores one adapter and takes it into the manifest.
+func (b *Builder) add(ctx context.Context, x Import, v *llm.Variant) (zoo.Member, error) {
+	m := zoo.Member{Task: x.Name, Split: x.Split, Descriptions: x.Descriptions, From: x.From, P: 1}
+	if err := b.place(&m); err != nil {
+		return m, err
 	}
-	if b.model, err = engine.New(base, engine.Options{}); err != nil {
-		return err
+	if x.Data != "" {
+		if err := b.addTask(x); err != nil {
+			return m, err
+		}
 	}
-	set, err := eval.ReadQuestions(task.File(z.Dir), stats.DefaultShares)
+	dir := filepath.Join(b.opt.Dir, filepath.FromSlash(m.Dir))
+	if err := v.SaveAs(dir, m.Descriptions[0], llm.SaveOptions{DType: exactType(v), Force: true}); err != nil {
+		return m, fmt.Errorf("%s: %w", x.From, err)
+	}
+	saved, err := b.zoo.Measure(&m)
+	if err != nil {
+		return m, err
+	}
+	if t := b.zoo.Task(m.Task); t != nil {
+		if m.Data, err = zoo.FileHash(t.File(b.opt.Dir)); err != nil {
+			return m, err
+		}
+		data, err := dataset(b.opt.Dir, *t)
+		if err != nil {
+			return m, err
+		}
+		if err := b.score(ctx, &m, saved, data); err != nil {
+			return m, err
+		}
+	}
+	b.zoo.Put(m)
+	return m, b.zoo.Save()
+}
+
+// place gives an imported adapter its number among those of the task, and its folder.
+func (b *Builder) place(m *zoo.Member) error {
+	top := zoo.AdaptersDir
+	if !slices.Contains(b.zoo.Splits, m.Split) {
+		top = zoo.OraclesDir
+	}
+	m.Seed = 1
+	for _, o := range slices.Concat(b.zoo.Members, b.zoo.Oracles) {
+		switch {
+		case o.Task != m.Task || o.From == "":
+		case o.From == m.From && !b.opt.Force:
+			return fmt.Errorf("%s is in %s already, in %s; replace it by --force: %w", m.From, b.opt.Dir, o.Dir, fs.ErrExist)
+		case o.From == m.From:
+			m.Seed, m.Dir = o.Seed, o.Dir
+			return nil
+		default:
+			m.Seed = max(m.Seed, o.Seed+1)
+		}
+	}
+	m.Dir = fmt.Sprintf("%s/%s-added%d", top, m.Task, m.Seed)
+	return nil
+}
+
+// addTask makes a task of an adapter's questions.
+func (b *Builder) addTask(x Import) error {
+	t := zoo.Task{Name: x.Name, Split: x.Split, Descriptions: x.Descriptions}
+	data, err := os.ReadFile(x.Data)
 	if err != nil {
 		return err
 	}
-	m.Accuracy, m.Base, m.N, err = b.score(ctx, v, set)
-	return err
+	if err := zoo.WriteFile(t.File(b.opt.Dir), data); err != nil {
+		return err
+	}
+	b.zoo.Tasks = append(b.zoo.Tasks, t)
+	return zoo.AppendTasks(b.opt.Dir, t)
+}
+
+// exactType is the smallest type of numbers that keeps an adapter's factors as they are.
+func exactType(v *llm.Variant) safetensors.DType {
+	for _, dt := range []safetensors.DType{safetensors.BF16, safetensors.F16} {
+		if keeps(dt, v) {
+			return dt
+		}
+	}
+	return safetensors.F32
+}
+
+func keeps(dt safetensors.DType, v *llm.Variant) bool {
+	for _, l := range v.LowRank {
+		for _, values := range [][]float32{l.A, l.B} {
+			rounded := slices.Clone(values)
+			if err := safetensors.Round(dt, rounded); err != nil || !slices.Equal(rounded, values) {
+				return false
+			}
+		}
+	}
+	return true
 }

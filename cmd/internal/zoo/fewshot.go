@@ -55,7 +55,7 @@ func (m *measurer) fewShot(ctx context.Context, opt FewShotOptions) ([]FewShotRo
 	for _, shots := range opt.Shots {
 		var chosen []int
 		for i, t := range m.tasks {
-			if !t.Training() {
+			if !m.z.Learns(t) {
 				chosen = append(chosen, i)
 			}
 		}
@@ -79,7 +79,7 @@ func (m *measurer) tune(ctx context.Context, tasks []int, shots int, opt FewShot
 	var inits []map[string]llm.LowRank
 	var sets []*eval.Dataset
 	for _, i := range tasks {
-		set, err := eval.ReadQuestions(m.tasks[i].File(m.z.Dir), stats.DefaultShares)
+		set, err := dataset(m.z.Dir, m.tasks[i])
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 
 	"d2nwg/cmd/internal/pipeline"
-	"d2nwg/eval"
 	"d2nwg/eval/traindata"
 	"d2nwg/generator/adapters"
 	"d2nwg/generator/zoo"
@@ -73,7 +72,7 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 		return nil, err
 	}
 	defer g.Close()
-	if err := g.Save(opt.Out, z.Manifest.Base); err != nil {
+	if err := g.Save(opt.Out, z.Base); err != nil {
 		return nil, err
 	}
 	summary := g.Summary()
@@ -93,22 +92,22 @@ func trainingSet(z *zoo.Zoo, base *llm.Checkpoint, tok tokenizer.Tokenizer, cfg 
 	if err != nil {
 		return nil, err
 	}
-	set := &adapters.Set{Base: base, Rank: z.Manifest.Rank, Seed: z.Manifest.SharedA, Module: z.Manifest.Modules, States: StateLen(model)}
+	set := &adapters.Set{Base: base, Rank: z.Rank, Seed: z.SharedSeed, Module: z.Modules, States: StateLen(model)}
 	var data []*traindata.Questions
 	for _, t := range z.Tasks {
-		if !t.Training() {
+		if !z.Learns(t) {
 			continue
 		}
-		questions, err := eval.ReadQuestions(t.File(z.Dir), stats.DefaultShares)
+		questions, err := dataset(z.Dir, t)
 		if err != nil {
 			return nil, err
 		}
 		some := questions.Questions[stats.Train]
-		task := adapters.Task{Name: t.Name, Descriptions: t.Wordings()}
+		task := adapters.Task{Name: t.Name, Descriptions: t.Descriptions}
 		if task.States, err = States(model, tok, some[:min(len(some), learnedExamples)]); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.File(z.Dir), err)
 		}
-		for _, m := range z.Manifest.Members {
+		for _, m := range z.Members {
 			if m.Task != t.Name {
 				continue
 			}
@@ -116,7 +115,7 @@ func trainingSet(z *zoo.Zoo, base *llm.Checkpoint, tok tokenizer.Tokenizer, cfg 
 			if err != nil {
 				return nil, fmt.Errorf("adapter %s: %w", m.Dir, err)
 			}
-			if !z.Manifest.Shared(v) {
+			if !z.Shared(v) {
 				continue // of factors A of its own: only its task is learned from
 			}
 			b := map[string][]float32{}

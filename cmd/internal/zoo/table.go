@@ -121,7 +121,7 @@ func (m *measurer) open() (err error) {
 	if m.g, hash, err = adapters.Open(m.opt.Generator, m.opt.Backend); err != nil {
 		return err
 	}
-	if hash != m.z.Manifest.Base {
+	if hash != m.z.Base {
 		return fmt.Errorf("the generator %s and the zoo %s have different bases", m.opt.Generator, m.opt.Dir)
 	}
 	if len(m.g.Members()) < 2 {
@@ -137,7 +137,7 @@ func (m *measurer) open() (err error) {
 	if err != nil {
 		return err
 	}
-	inputs := fmt.Sprint(generator, m.z.Manifest.Base, m.opt.Items, m.opt.Shots, m.opt.Seed)
+	inputs := fmt.Sprint(generator, m.z.Base, m.opt.Items, m.opt.Shots, m.opt.Seed)
 	kept, err := journal.Do(m.journal, "inputs", "table", func() (string, error) { return inputs, nil })
 	if err == nil && kept != inputs {
 		err = fmt.Errorf("%s holds measurements of another generator or with other settings; choose another folder", m.opt.Out)
@@ -150,9 +150,9 @@ func (m *measurer) open() (err error) {
 func (m *measurer) choose() {
 	var trained []zoo.Task
 	for _, t := range m.z.Tasks {
-		if !t.Training() {
+		if !m.z.Learns(t) {
 			m.tasks = append(m.tasks, t)
-		} else if m.z.Member(t.Name) != nil {
+		} else if m.z.First(t.Name) != nil {
 			trained = append(trained, t)
 		}
 	}
@@ -201,7 +201,7 @@ func (m *measurer) run(ctx context.Context) (*Table, error) {
 func (m *measurer) row(ctx context.Context, i int) (Row, error) {
 	t := m.tasks[i]
 	row := Row{Task: t.Name, Split: t.Split, Cheap: t.Cheap, Impossible: t.Impossible, Scores: map[string]float64{}}
-	set, err := eval.ReadQuestions(t.File(m.z.Dir), stats.DefaultShares)
+	set, err := dataset(m.z.Dir, t)
 	if err != nil {
 		return row, err
 	}
@@ -234,7 +234,7 @@ func (m *measurer) candidates(ctx context.Context, i int, set *eval.Dataset) (ma
 	mean := m.g.Mean()
 	out[SourceMean] = m.g.Variant(m.base, mean)
 	out[SourceNoise] = m.g.Variant(m.base, m.around(mean, i))
-	words := t.Wordings()[0]
+	words := t.Descriptions[0]
 	features, err := m.g.TextFeatures(words)
 	if err != nil {
 		return nil, err
@@ -247,7 +247,7 @@ func (m *measurer) candidates(ctx context.Context, i int, set *eval.Dataset) (ma
 		}
 	}
 	other := m.tasks[(i+len(m.tasks)/2)%len(m.tasks)]
-	texts := map[string]string{SourceGenerated: words, SourceShuffled: other.Wordings()[0], SourceUnseen: t.Unseen}
+	texts := map[string]string{SourceGenerated: words, SourceShuffled: other.Descriptions[0], SourceUnseen: t.Unseen}
 	for _, source := range slices.Sorted(maps.Keys(texts)) {
 		if texts[source] == "" {
 			continue
@@ -273,7 +273,7 @@ func (m *measurer) candidates(ctx context.Context, i int, set *eval.Dataset) (ma
 			return nil, err
 		}
 	}
-	if member := m.z.Member(t.Name); member != nil {
+	if member := m.z.First(t.Name); member != nil {
 		if out[SourceOracle], err = m.z.Variant(*member); err != nil {
 			return nil, err
 		}

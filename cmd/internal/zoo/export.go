@@ -1,0 +1,94 @@
+package zoo
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+
+	"d2nwg/cmd/internal/pipeline"
+	"d2nwg/eval/procedural"
+	"d2nwg/generator/zoo"
+	"d2nwg/internal/stats"
+)
+
+// DefaultQuestions is how many questions of a procedural task are written.
+const DefaultQuestions = 400
+
+// Exported is n training tasks of the procedural space and all that it holds out, with so many questions of each at most.
+func Exported(n, questions int, seed uint64) (*Folder, error) {
+	f := &Folder{}
+	rules := map[string]procedural.Task{}
+	training := 0
+	for _, t := range chooseTasks(n, seed) {
+		if t.Split == procedural.TrainSplit {
+			training++
+		}
+		task := zoo.Task{Name: t.Name, Split: t.Split, Descriptions: t.Descriptions(), Unseen: t.Unseen(), Impossible: t.Impossible}
+		if share := t.Majority(); share >= procedural.CheapShare {
+			task.Cheap = share
+		}
+		f.Tasks = append(f.Tasks, task)
+		rules[t.Name] = t
+	}
+	if training < n {
+		return nil, fmt.Errorf("there are only %d procedural tasks to train on", training)
+	}
+	f.questions = func(t zoo.Task) ([]byte, error) {
+		return exportQuestions(rules[t.Name], questions, pipeline.Seed(seed, "questions of "+t.Name, 0))
+	}
+	index, err := json.MarshalIndent(f.Tasks, "", " ")
+	f.index = append(index, '\n')
+	return f, err
+}
+
+// chooseTasks takes n training tasks, the table's first and then others by chance, and every held-out task, in the space's order.
+func chooseTasks(n int, seed uint64) []procedural.Task {
+	all := procedural.Space()
+	wanted := map[string]bool{}
+	for _, t := range procedural.TrainTasks() {
+		if len(wanted) < n {
+			wanted[t.Name] = true
+		}
+	}
+	r := rand.New(rand.NewPCG(seed, 0x657870))
+	for _, i := range r.Perm(len(all)) {
+		if len(wanted) < n && all[i].Split == procedural.TrainSplit {
+			wanted[all[i].Name] = true
+		}
+	}
+	var out []procedural.Task
+	for _, t := range all {
+		if wanted[t.Name] || t.Split != procedural.TrainSplit {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// exportQuestions draws different questions as JSON lines. Both cuts of an input have to agree whether it may be trained on: the zoo's, by
+// the prompt, and procedural's, by which the bundled model was trained.
+func exportQuestions(t procedural.Task, n int, seed uint64) ([]byte, error) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	seen := map[string]bool{}
+	const enough = 2000 // draws without a new input: there are no more
+	for misses := 0; len(seen) < n && misses < enough; misses++ {
+		x, y := t.Draw(r)
+		prompt := procedural.Prompt("", x)
+		if seen[x] || (stats.DefaultShares.Cut(prompt) == stats.Train) != (procedural.Cut(x) == stats.Train) {
+			continue
+		}
+		seen[x], misses = true, 0
+		if err := enc.Encode(zoo.Question{Prompt: prompt, Answer: y}); err != nil {
+			return nil, err
+		}
+	}
+	if len(seen) == 0 {
+		return nil, fmt.Errorf("the task %s has no question: %w", t.Name, fs.ErrNotExist)
+	}
+	return out.Bytes(), nil
+}

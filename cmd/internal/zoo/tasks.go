@@ -1,0 +1,71 @@
+package zoo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"d2nwg/eval"
+	"d2nwg/generator/zoo"
+	"d2nwg/internal/stats"
+)
+
+// dataset reads a task's questions.
+func dataset(dir string, t zoo.Task) (*eval.Dataset, error) {
+	cut, err := zoo.ReadQuestions(dir, t)
+	if err != nil {
+		return nil, err
+	}
+	d := &eval.Dataset{Name: t.File(dir), Questions: map[stats.Split][]eval.Question{}}
+	for split, questions := range cut {
+		for _, q := range questions {
+			d.Questions[split] = append(d.Questions[split], eval.Question{Prompt: q.Prompt, Answer: q.Answer})
+		}
+	}
+	return d, nil
+}
+
+// A Folder is the files of a folder of tasks that is to be written: the index, and the questions by task.
+type Folder struct {
+	Tasks     []zoo.Task
+	index     []byte
+	questions func(t zoo.Task) ([]byte, error)
+}
+
+// Copied is the folder at a path.
+func Copied(from string) (*Folder, error) {
+	tasks, err := zoo.ReadTasks(from)
+	if err != nil {
+		return nil, err
+	}
+	index, err := os.ReadFile(filepath.Join(from, zoo.IndexName))
+	return &Folder{tasks, index, func(t zoo.Task) ([]byte, error) { return os.ReadFile(t.File(from)) }}, err
+}
+
+// Write puts the files into dir, the index last: where that is, all are. An index that is there already has to be the same one,
+// unless it is to be replaced.
+func (f *Folder) Write(dir string, replace bool) error {
+	path := filepath.Join(dir, zoo.IndexName)
+	there, err := os.ReadFile(path)
+	switch {
+	case err == nil && !replace && bytes.Equal(there, f.index):
+		return nil
+	case err == nil && !replace:
+		return fmt.Errorf("%s lists other tasks than those to be written; choose another folder, or --force to replace them: %w", path, fs.ErrExist)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	for _, t := range f.Tasks {
+		data, err := f.questions(t)
+		if err != nil {
+			return err
+		}
+		if err := zoo.WriteFile(t.File(dir), data); err != nil {
+			return err
+		}
+	}
+	return zoo.WriteFile(path, f.index)
+}
