@@ -8,8 +8,9 @@ import (
 
 func zooCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "zoo",
-		Usage: "train an adapter for each of many tasks: what a generator of adapters learns from",
+		Name:      "zoo",
+		Usage:     "train an adapter for each of many tasks: what a generator of adapters learns from",
+		UsageText: "d2nwg zoo build|add|check|list|learn|table …",
 		Description: describe("A zoo is a folder: index.json lists tasks, [{\"name\",\"split\",\"description\" or \"descriptions\"}], and NAME.jsonl holds\n"+
 			"each one's questions, {\"prompt\",\"answer\"} a line. Building adds an adapter for each task of the split \"train\".",
 			"d2nwg zoo build zoos/mine", "an adapter for every training task of zoos/mine/index.json",
