@@ -8,7 +8,6 @@ import (
 	"io/fs"
 
 	"d2nwg/cmd/internal/zoo"
-	"d2nwg/generator/adapters"
 
 	"github.com/urfave/cli/v2"
 )
@@ -105,71 +104,5 @@ func runGenerate(ctx context.Context, s *session) error {
 			}
 			fmt.Fprintln(w)
 		}
-	})
-}
-
-// learnCommand is `zoo learn`.
-func learnCommand() *cli.Command {
-	return &cli.Command{
-		Name: "learn", Usage: "train the generator of a zoo's adapters", ArgsUsage: "DIR", UsageText: "d2nwg zoo learn DIR --out GENERATOR [flags]",
-		Description: describe("Learns from every training task: its descriptions, its questions through the frozen base, and its adapters. Interrupted,\n"+
-			"the same command continues.",
-			"d2nwg zoo learn zoos/mine --out zoos/gen", "",
-			"d2nwg zoo learn zoos/mine --out zoos/classic --preset paper", "reconstruction and alignment only, as in the paper"),
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "base", Value: "bundled", Usage: "checkpoint folder or address whose adapters these are"},
-			&cli.StringFlag{Name: "out", Required: true, Usage: "the generator's folder"},
-			&cli.StringFlag{Name: "preset", Value: adapters.Modern, Usage: "modern or paper"},
-			&cli.IntFlag{Name: "steps", DefaultText: "the preset's", Usage: "optimizer steps of encoders and decoder"},
-			&cli.IntFlag{Name: "diffusion-steps", DefaultText: "the preset's", Usage: "optimizer steps of the diffusion"},
-			&cli.IntFlag{Name: "length", DefaultText: "32", Usage: "tokens of a row of questions; longer questions are left out"},
-			&cli.Float64Flag{Name: "lr", DefaultText: "the preset's", Usage: "peak learning rate"},
-			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of everything"},
-			&cli.StringFlag{Name: "backend", Value: "auto", Usage: "training backend: auto, go, onnx or xla"},
-			&cli.BoolFlag{Name: "force", DisableDefaultText: true, Usage: "replace a generator in OUT"},
-		},
-		Action: action(runZooLearn),
-	}
-}
-
-func runZooLearn(ctx context.Context, s *session) error {
-	args, err := s.args("DIR")
-	if err != nil {
-		return err
-	}
-	cfg, err := adapters.Default(s.String("preset"))
-	if err != nil {
-		return usagef("%v", err)
-	}
-	cfg.Seed = s.Uint64("seed")
-	for flag, to := range map[string]*int{"steps": &cfg.Steps, "diffusion-steps": &cfg.Diffusion.Steps, "length": &cfg.Length} {
-		if s.IsSet(flag) {
-			*to = s.Int(flag)
-		}
-	}
-	if s.IsSet("lr") {
-		cfg.LearningRate = s.Float64("lr")
-	}
-	if err := cfg.Check(); err != nil {
-		return usagef("%v", err)
-	}
-	opt := zoo.LearnOptions{Dir: args[0], Out: s.String("out"), Config: cfg, Force: s.Bool("force"), Progress: s.UI.Progress()}
-	if opt.Base, _, err = s.resolve(s.String("base"), true); err != nil {
-		return err
-	}
-	if opt.Backend, err = openBackend(ctx, s, s.String("backend")); err != nil {
-		return err
-	}
-	sum, err := zoo.Learn(ctx, opt)
-	if errors.Is(err, fs.ErrExist) {
-		return usagef("%v", err)
-	}
-	if err != nil {
-		return err
-	}
-	s.UI.Close()
-	return s.UI.Result(sum, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: learned from %d tasks and %d adapters; loss through the base %.4f nats a token, reconstruction error %.3f\n",
-			opt.Out, sum.Tasks, sum.Adapters, sum.Functional, sum.Reconstruction)
 	})
 }

@@ -10,13 +10,13 @@ func zooCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "zoo",
 		Usage:     "train an adapter for each of many tasks: what a generator of adapters learns from",
-		UsageText: "d2nwg zoo build|add|check|list|learn|table …",
+		UsageText: "d2nwg zoo build|add|check|list|learn|table|study …",
 		Description: describe("A zoo is a folder: index.json lists tasks, [{\"name\",\"split\",\"description\" or \"descriptions\"}], and NAME.jsonl holds\n"+
 			"each one's questions, {\"prompt\",\"answer\"} a line. Building adds an adapter for each task of the split \"train\".",
 			"d2nwg zoo build zoos/mine", "an adapter for every training task of zoos/mine/index.json",
 			"d2nwg zoo add zoos/mine hf://org/adapter --name sums --description \"Add the two numbers.\"", "an adapter of somebody else's",
 			"d2nwg zoo check zoos/mine", "broken members, the same twice, and useless ones"),
-		Subcommands: []*cli.Command{zooBuildCommand(), zooAddCommand(), zooCheckCommand(), zooListCommand(), learnCommand(), zooTableCommand()},
+		Subcommands: []*cli.Command{zooBuildCommand(), zooAddCommand(), zooCheckCommand(), zooListCommand(), learnCommand(), zooTableCommand(), zooStudyCommand()},
 	}
 }
 
@@ -36,13 +36,13 @@ func zooBuildCommand() *cli.Command {
 			"what is missing, broken or of other questions than the task has now.",
 			"d2nwg zoo build zoos/mine --base models/m --seeds 2", "two adapters of every training task",
 			"d2nwg zoo build zoos/mine --from hf://datasets/org/tasks --adapters 200 --oracles",
-			"tasks from elsewhere; adapters for the first 200, and for the held-out tasks to measure against",
+			"tasks from elsewhere; adapters for 200, and for the held-out tasks to measure against",
 			"d2nwg zoo build zoos/small --procedural 20 --dry-run", "what it would train"),
 		Flags: []cli.Flag{
 			zooBase(),
 			&cli.StringFlag{Name: "from", Usage: "folder of tasks, or its address, to copy into DIR first"},
 			&cli.IntFlag{Name: "procedural", Usage: "write so many procedural training tasks, and the held-out ones, into DIR first"},
-			&cli.IntFlag{Name: "adapters", Usage: "most tasks that get adapters; the others are described alone (0: all)"},
+			&cli.IntFlag{Name: "adapters", Usage: "most tasks that get adapters, evenly over the index; the others are described alone (0: all)"},
 			&cli.IntFlag{Name: "seeds", Value: 1, Usage: "adapters of each task"},
 			&cli.StringSliceFlag{Name: "splits", DefaultText: before + zoo.DefaultSplit, Usage: "split of the tasks to learn from (repeatable)"},
 			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "adapters for the held-out tasks too, in DIR/oracles; nothing learns from them"},

@@ -40,6 +40,9 @@ type Task struct {
 	steps []*primitive
 }
 
+// Steps is how many steps the task is made of: 1, 2 or 3.
+func (t Task) Steps() int { return len(t.steps) }
+
 func (t Task) rule(x string) string { return apply(t.steps, x) }
 
 // Draw draws an input from the task's distribution and answers it.

@@ -16,7 +16,8 @@ import (
 
 // Cotraining trains a base together with the adapters that a description gives, so that the base becomes one that adapters can steer.
 type Cotraining struct {
-	Set Set // Weights and States of its tasks aren't used
+	Set    Set       // Weights and States of its tasks aren't used
+	Shares []float64 // how often each task is drawn, relative to the others
 	// What the base has to know without an adapter, too: batches of Rows rows of Length tokens, a pure function of the step.
 	Plain        func(step int) (*pack.Batch, error)
 	Rows, Length int
@@ -29,6 +30,7 @@ type cotrain struct {
 	set            Cotraining
 	adapted, plain *train.Functional
 	shapes         [][]int
+	shares         []float64 // Shares, each with all before it
 }
 
 // Train takes cfg.Steps steps and returns the base's tensors. The encoder and the decoder are dropped: they belong to a base that is no
@@ -38,6 +40,14 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (ba
 		return nil, nil, err
 	}
 	s := &cotrain{set: c}
+	if len(c.Shares) != len(c.Set.Tasks) {
+		return nil, nil, fmt.Errorf("adapters: %d shares for %d tasks", len(c.Shares), len(c.Set.Tasks))
+	}
+	sum := 0.0
+	for _, x := range c.Shares {
+		sum += x
+		s.shares = append(s.shares, sum)
+	}
 	f := train.FunctionalOptions{
 		LowRank: train.LowRankOptions{Rank: c.Set.Rank, Modules: c.Set.Module}, Seed: c.Set.Seed,
 		Groups: cfg.Groups, Rows: cfg.Rows, Length: cfg.Length, Backend: opt.Backend, TrainBase: true,
@@ -112,7 +122,7 @@ func (s *cotrain) inputs(number int) ([][]float32, error) {
 	bags, words, noise := make([]float32, g*c.Words*c.Buckets), make([]float32, g*c.Words), make([]float32, g*s.cfg.Latent)
 	var batches []*pack.Batch
 	for i := range g {
-		at := r.IntN(len(s.set.Set.Tasks))
+		at, _ := slices.BinarySearch(s.shares, r.Float64()*s.shares[len(s.shares)-1])
 		d := s.set.Set.Tasks[at].Descriptions
 		c.bag(d[r.IntN(len(d))], bags[i*c.Words*c.Buckets:(i+1)*c.Words*c.Buckets], words[i*c.Words:(i+1)*c.Words])
 		b, err := s.set.Set.Batch(at, number*g+i)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"d2nwg/internal/compute/optim"
@@ -27,7 +28,7 @@ func plainBatch(step int) (*pack.Batch, error) {
 func (w world) cotrain(t *testing.T, ctx context.Context, opt TrainOptions) (map[string][]float32, map[string]float64, error) {
 	t.Helper()
 	opt.Backend = w.backend
-	return Cotraining{Set: w.set, Plain: plainBatch, Rows: 1, Length: 8, Weight: 0.5}.Train(ctx, w.cfg, opt)
+	return Cotraining{Set: w.set, Shares: slices.Repeat([]float64{1}, len(w.set.Tasks)), Plain: plainBatch, Rows: 1, Length: 8, Weight: 0.5}.Train(ctx, w.cfg, opt)
 }
 
 // A base that may change gets further with adapters from words than a frozen one in the same steps, and learns what it has to know alone.

@@ -13,16 +13,17 @@ type Pretrain struct {
 
 // Cotrain is the second part of pretraining.
 type Cotrain struct {
-	Steps        int     `yaml:"steps" doc:"optimizer steps; 0 = the model stays as it is"`
-	Warmup       int     `yaml:"warmup" doc:"steps of linear warm-up"`
-	LearningRate float64 `yaml:"learning_rate" doc:"peak learning rate of a cosine schedule"`
-	Rank         int     `yaml:"rank" doc:"of the adapters"`
-	Groups       int     `yaml:"groups" doc:"adapters of a step"`
-	Rows         int     `yaml:"rows" doc:"rows of an adapter's batch, in the bare prompt form"`
-	Length       int     `yaml:"length" doc:"tokens of such a row"`
-	PlainRows    int     `yaml:"plain_rows" doc:"rows of a step without an adapter, filled as data says"`
-	PlainWeight  float64 `yaml:"plain_weight" doc:"weight of their loss; the adapters' is 1"`
-	SaveEvery    int     `yaml:"save_every" doc:"steps between resumable states"`
+	Steps        int       `yaml:"steps" doc:"optimizer steps; 0 = the model stays as it is"`
+	Warmup       int       `yaml:"warmup" doc:"steps of linear warm-up"`
+	LearningRate float64   `yaml:"learning_rate" doc:"peak learning rate of a cosine schedule"`
+	Rank         int       `yaml:"rank" doc:"of the adapters"`
+	Shares       []float64 `yaml:"shares" doc:"how often tasks of one, two and three steps are drawn, relative to each other"`
+	Groups       int       `yaml:"groups" doc:"adapters of a step"`
+	Rows         int       `yaml:"rows" doc:"rows of an adapter's batch, in the bare prompt form"`
+	Length       int       `yaml:"length" doc:"tokens of such a row"`
+	PlainRows    int       `yaml:"plain_rows" doc:"rows of a step without an adapter, filled as data says"`
+	PlainWeight  float64   `yaml:"plain_weight" doc:"weight of their loss; the adapters' is 1"`
+	SaveEvery    int       `yaml:"save_every" doc:"steps between resumable states"`
 }
 
 // PretrainModel is the shape of the model.

@@ -48,7 +48,7 @@ type Options struct {
 	Training zoo.Training
 	Seeds    int      // adapters of each task
 	Splits   []string // of the tasks to learn from; nil = as before, or "train"
-	Adapters int      // most tasks to learn from that get adapters; 0 = all
+	Adapters int      // most tasks to learn from that get adapters, evenly over the index; 0 = all
 	Oracles  bool     // adapters for the other tasks too, to measure against
 	Group    int      // most adapters in one batch
 
@@ -168,12 +168,16 @@ func (b *Builder) settle() error {
 func (b *Builder) jobs(tasks []zoo.Task) ([]job, error) {
 	var all []job
 	given := 0
+	chosen := map[string]bool{}
+	for _, t := range evenly(tasks, b.opt.Adapters, func(t zoo.Task) bool { return slices.Contains(b.opt.Splits, t.Split) }) {
+		chosen[t.Name] = true
+	}
 	for _, t := range tasks {
 		learns := slices.Contains(b.opt.Splits, t.Split)
 		if learns {
 			given++
 		}
-		if learns && b.opt.Adapters > 0 && given > b.opt.Adapters || !learns && !b.opt.Oracles {
+		if learns && !chosen[t.Name] || !learns && !b.opt.Oracles {
 			continue
 		}
 		for seed := range b.opt.Seeds {
@@ -185,6 +189,23 @@ func (b *Builder) jobs(tasks []zoo.Task) ([]job, error) {
 			filepath.Join(b.opt.Dir, zoo.IndexName), strings.Join(b.opt.Splits, " or "))
 	}
 	return all, nil
+}
+
+// evenly takes n of the tasks that are wanted, from first to last; all where n is 0.
+func evenly(tasks []zoo.Task, n int, wanted func(zoo.Task) bool) []zoo.Task {
+	var all, some []zoo.Task
+	for _, t := range tasks {
+		if wanted(t) {
+			all = append(all, t)
+		}
+	}
+	if n == 0 || n >= len(all) {
+		return all
+	}
+	for i := range n {
+		some = append(some, all[i*len(all)/n])
+	}
+	return some
 }
 
 // Plan says what a build would do.

@@ -60,6 +60,7 @@ func Cotrain(ctx context.Context, opt CotrainOptions) (map[string][]float32, flo
 	cfg.Groups, cfg.Rows, cfg.Length = r.Groups, r.Rows, r.Length
 	c := adapters.Cotraining{Set: adapters.Set{Base: base, Rank: r.Rank, Seed: seed}, Rows: r.PlainRows, Length: opt.Recipe.Data.Length, Weight: r.PlainWeight}
 	var data []traindata.Procedural
+	bySteps := map[int]int{}
 	for _, t := range procedural.Space() {
 		if t.Split != procedural.TrainSplit {
 			continue
@@ -69,9 +70,17 @@ func Cotrain(ctx context.Context, opt CotrainOptions) (map[string][]float32, flo
 			return nil, 0, err
 		}
 		c.Set.Tasks = append(c.Set.Tasks, adapters.Task{Name: t.Name, Descriptions: t.Descriptions()})
+		bySteps[t.Steps()]++
 		data = append(data, traindata.Procedural{
 			Tokenizer: tok, Training: training, Bare: 1, Rows: r.Rows, Len: r.Length, Seed: pipeline.Seed(seed, "adapters of "+t.Name, 0),
 		})
+	}
+	for _, d := range data {
+		n := d.Training.Tasks()[0].Steps()
+		if n > len(r.Shares) {
+			return nil, 0, fmt.Errorf("the recipe's cotrain.shares are %v; there are tasks of %d steps", r.Shares, n)
+		}
+		c.Shares = append(c.Shares, r.Shares[n-1]/float64(bySteps[n]))
 	}
 	c.Set.Batch = func(task, step int) (*pack.Batch, error) { return data[task].Batch(step) }
 	plain, err := procedural.NewTraining(procedural.TrainTasks()...)

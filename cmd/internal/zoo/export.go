@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 
 	"d2nwg/cmd/internal/pipeline"
@@ -43,19 +44,28 @@ func Exported(n, questions int, seed uint64) (*Folder, error) {
 	return f, err
 }
 
+// shares are those of tasks of one, two and three steps among the training tasks that are chosen, where there are so many. In the space
+// itself compositions outnumber single steps by far, and a generator would hardly see what they are made of.
+var shares = [3]float64{0.4, 0.45, 0.15}
+
 // chooseTasks takes n training tasks, the table's first and then others by chance, and every held-out task, in the space's order.
 func chooseTasks(n int, seed uint64) []procedural.Task {
 	all := procedural.Space()
-	wanted := map[string]bool{}
-	for _, t := range procedural.TrainTasks() {
-		if len(wanted) < n {
-			wanted[t.Name] = true
-		}
-	}
+	order := append(procedural.TrainTasks(), all...)
+	known := len(order) - len(all)
 	r := rand.New(rand.NewPCG(seed, 0x657870))
-	for _, i := range r.Perm(len(all)) {
-		if len(wanted) < n && all[i].Split == procedural.TrainSplit {
-			wanted[all[i].Name] = true
+	r.Shuffle(len(all), func(i, j int) { order[known+i], order[known+j] = order[known+j], order[known+i] })
+	wanted, left := map[string]bool{}, shares
+	for i := range left {
+		left[i] = math.Round(left[i] * float64(n))
+	}
+	for _, strict := range []bool{true, false} { // what one kind lacks the others fill
+		for i, t := range order {
+			if len(wanted) == n || wanted[t.Name] || t.Split != procedural.TrainSplit || strict && i >= known && left[t.Steps()-1] < 1 {
+				continue
+			}
+			wanted[t.Name] = true
+			left[t.Steps()-1]--
 		}
 	}
 	var out []procedural.Task

@@ -30,6 +30,7 @@ type LearnOptions struct {
 	Base     string // folder
 	Out      string
 	Config   adapters.Config
+	Tasks    int // most training tasks to learn from, evenly chosen; 0 = all
 	Force    bool
 	Backend  *compute.Backend
 	Progress progress.Func
@@ -56,11 +57,11 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := trainingSet(z, base, tok, opt.Config)
+	set, err := trainingSet(z, base, tok, opt)
 	if err != nil {
 		return nil, err
 	}
-	key, err := learnKey(z, opt.Config)
+	key, err := learnKey(z, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -80,24 +81,23 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 }
 
 // learnKey binds a training state to what is learned.
-func learnKey(z *zoo.Zoo, cfg adapters.Config) (string, error) {
+func learnKey(z *zoo.Zoo, opt LearnOptions) (string, error) {
+	cfg := opt.Config
 	cfg.Guidance, cfg.SampleSteps, cfg.Temperature = 0, 0, 0
-	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg})
+	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg, opt.Tasks})
 	return fmt.Sprintf("%x", sha256.Sum256(data)), err
 }
 
 // trainingSet lays out the zoo's training tasks. Held-out tasks and their adapters are not among them.
-func trainingSet(z *zoo.Zoo, base *llm.Checkpoint, tok tokenizer.Tokenizer, cfg adapters.Config) (*adapters.Set, error) {
+func trainingSet(z *zoo.Zoo, base *llm.Checkpoint, tok tokenizer.Tokenizer, opt LearnOptions) (*adapters.Set, error) {
 	model, err := engine.New(base, engine.Options{})
 	if err != nil {
 		return nil, err
 	}
 	set := &adapters.Set{Base: base, Rank: z.Rank, Seed: z.SharedSeed, Module: z.Modules, States: StateLen(model)}
 	var data []*traindata.Questions
-	for _, t := range z.Tasks {
-		if !z.Learns(t) {
-			continue
-		}
+	cfg := opt.Config
+	for _, t := range evenly(z.Tasks, opt.Tasks, z.Learns) {
 		questions, err := dataset(z.Dir, t)
 		if err != nil {
 			return nil, err

@@ -2,10 +2,8 @@ package zoo
 
 import (
 	"fmt"
-	"io"
 	"slices"
 
-	"d2nwg/cmd/internal/ui"
 	"d2nwg/internal/stats"
 )
 
@@ -87,7 +85,7 @@ func sumSplit(name string, rows []Row, seed uint64) (SplitResult, error) {
 func (s *SplitResult) compare(rows []Row, seed uint64) error {
 	var p []float64
 	var names []string
-	for _, baseline := range []string{SourceBase, SourceMean, SourceNoise, SourceNearest, SourceShuffled} {
+	for _, baseline := range []string{SourceBase, SourceMean, SourceNoise, SourceMultitask, SourceNearest, SourceShuffled} {
 		var a, b []float64
 		for _, r := range rows {
 			if x, ok := r.Scores[baseline]; ok {
@@ -111,64 +109,4 @@ func (s *SplitResult) compare(rows []Row, seed uint64) error {
 		s.Versus[names[i]] = corrected
 	}
 	return nil
-}
-
-// Write prints the table for people.
-func (t *Table) Write(w io.Writer) {
-	header := append([]string{"split", "tasks"}, Sources...)
-	table := ui.NewTable(append(header, "of the oracle's gain", "p vs mean", "p vs nearest")...)
-	for _, s := range t.Splits {
-		cells := []any{s.Split, s.Tasks}
-		for _, source := range Sources {
-			if x, ok := s.Means[source]; ok {
-				cells = append(cells, fmt.Sprintf("%.3f", x))
-			} else {
-				cells = append(cells, "-")
-			}
-		}
-		recovered := "-"
-		if s.Recovered != nil {
-			recovered = fmt.Sprintf("%.2f [%.2f, %.2f]", s.Recovered.Gain, s.Recovered.Low, s.Recovered.High)
-		}
-		cells = append(cells, recovered)
-		for _, baseline := range []string{SourceMean, SourceNearest} {
-			if p, ok := s.Versus[baseline]; ok {
-				cells = append(cells, fmt.Sprintf("%.4f", p))
-			} else {
-				cells = append(cells, "-")
-			}
-		}
-		table.Row(cells...)
-	}
-	table.Write(w)
-	if len(t.Shots) == 0 {
-		return
-	}
-	few := ui.NewTable("fine-tuned on", "split", "tasks", SourceZero, SourceMean, SourceNearest, SourceGenerated, "generated - best other")
-	for _, s := range t.Shots {
-		cells := []any{fmt.Sprint(s.Shots, " examples"), s.Split, s.Tasks}
-		for _, start := range starts {
-			cells = append(cells, fmt.Sprintf("%.3f", s.Means[start]))
-		}
-		gain := "-"
-		if s.Gain != nil {
-			gain = fmt.Sprintf("%+.3f [%.3f, %.3f]", s.Gain.Gain, s.Gain.Low, s.Gain.High)
-		}
-		few.Row(append(cells, gain)...)
-	}
-	fmt.Fprintln(w)
-	few.Write(w)
-}
-
-// Plot draws the means of every split.
-func (t *Table) Plot(base string) error {
-	var bars []ui.Bar
-	for _, s := range t.Splits {
-		for _, source := range Sources {
-			if x, ok := s.Means[source]; ok {
-				bars = append(bars, ui.Bar{Label: s.Split + ": " + source, Value: x, Low: x, High: x, Group: source})
-			}
-		}
-	}
-	return ui.SaveBars(base, "Adapters of tasks, by where they come from", "accuracy on held questions", bars)
 }

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 
-	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/eval"
 	"d2nwg/generator/adapters"
 	"d2nwg/generator/zoo"
@@ -29,6 +25,7 @@ const (
 	SourceBase      = "base"
 	SourceMean      = "mean"      // the mean of all trained adapters
 	SourceNoise     = "noise"     // the mean, and noise as large as trained adapters lie around it
+	SourceMultitask = "multitask" // one adapter trained on the questions of all training tasks
 	SourceNearest   = "nearest"   // the trained adapter of the most similar description of another task
 	SourceShuffled  = "shuffled"  // generated from another task's description
 	SourceGenerated = "generated" // from the task's first description
@@ -38,7 +35,7 @@ const (
 )
 
 // Sources lists them in the order of a table.
-var Sources = []string{SourceBase, SourceMean, SourceNoise, SourceNearest, SourceShuffled, SourceGenerated, SourceUnseen, SourceExamples, SourceOracle}
+var Sources = []string{SourceBase, SourceMean, SourceNoise, SourceMultitask, SourceNearest, SourceShuffled, SourceGenerated, SourceUnseen, SourceExamples, SourceOracle}
 
 // TableOptions say what is measured.
 type TableOptions struct {
@@ -47,10 +44,12 @@ type TableOptions struct {
 	TrainingTasks        int    // training tasks measured, of those with adapters
 	Items                int    // held questions of each task
 	Shots                int    // examples that SourceExamples sees
+	Sources              []string
 	Seed                 uint64
 	Backend              *compute.Backend
-	FewShot              FewShotOptions
-	Trainer              *compute.Backend // of FewShot; may be another than the one that samples
+	Multitask            string // folder of SourceMultitask, which is trained where it isn't there
+	Tune                 TuneOptions
+	Trainer              *compute.Backend // of the adapters trained here; may be another than the one that samples
 	Progress             progress.Func
 }
 
@@ -75,10 +74,10 @@ type SplitResult struct {
 
 // Table is the result.
 type Table struct {
-	Rows   []Row           `json:"rows"`
-	Splits []SplitResult   `json:"splits"`
-	Few    []FewShotRow    `json:"few_shot_rows,omitempty"`
-	Shots  []FewShotResult `json:"few_shot,omitempty"` // accuracy after a short fine-tune on few examples
+	Rows   []Row         `json:"rows"`
+	Splits []SplitResult `json:"splits"`
+	Tuned  []TuneRow     `json:"tuned_rows,omitempty"`
+	Tunes  []TuneResult  `json:"tuned,omitempty"` // accuracy after a short fine-tune
 }
 
 const tableJournal = "table.journal.jsonl"
@@ -102,6 +101,9 @@ type measurer struct {
 	g       *adapters.Generator
 	journal *journal.Journal
 	tasks   []zoo.Task
+
+	mean      map[string][]float32
+	multitask *llm.Variant
 }
 
 func (m *measurer) open() (err error) {
@@ -137,7 +139,8 @@ func (m *measurer) open() (err error) {
 	if err != nil {
 		return err
 	}
-	inputs := fmt.Sprint(generator, m.z.Base, m.opt.Items, m.opt.Shots, m.opt.Seed)
+	m.mean = m.g.Mean()
+	inputs := fmt.Sprint(generator, m.z.Base, m.opt.Items, m.opt.Shots, m.opt.Sources, m.opt.Seed)
 	kept, err := journal.Do(m.journal, "inputs", "table", func() (string, error) { return inputs, nil })
 	if err == nil && kept != inputs {
 		err = fmt.Errorf("%s holds measurements of another generator or with other settings; choose another folder", m.opt.Out)
@@ -146,20 +149,14 @@ func (m *measurer) open() (err error) {
 	return err
 }
 
-// choose takes every held-out task, and the first training tasks that have adapters, evenly over the index.
+// choose takes every held-out task, and some training tasks that have adapters.
 func (m *measurer) choose() {
-	var trained []zoo.Task
 	for _, t := range m.z.Tasks {
 		if !m.z.Learns(t) {
 			m.tasks = append(m.tasks, t)
-		} else if m.z.First(t.Name) != nil {
-			trained = append(trained, t)
 		}
 	}
-	n := min(m.opt.TrainingTasks, len(trained))
-	for i := range n {
-		m.tasks = append(m.tasks, trained[i*len(trained)/n])
-	}
+	m.tasks = append(m.tasks, evenly(m.z.Tasks, m.opt.TrainingTasks, func(t zoo.Task) bool { return m.z.Learns(t) && m.z.First(t.Name) != nil })...)
 }
 
 func (m *measurer) close() error {
@@ -177,6 +174,11 @@ func (m *measurer) close() error {
 }
 
 func (m *measurer) run(ctx context.Context) (*Table, error) {
+	if slices.Contains(m.opt.Sources, SourceMultitask) {
+		if err := m.openMultitask(ctx); err != nil {
+			return nil, err
+		}
+	}
 	t := &Table{}
 	for i := range m.tasks {
 		row, err := journal.Do(m.journal, "task", m.tasks[i].Name, func() (Row, error) { return m.row(ctx, i) })
@@ -186,14 +188,14 @@ func (m *measurer) run(ctx context.Context) (*Table, error) {
 		t.Rows = append(t.Rows, row)
 		m.opt.Progress.Report(progress.Event{Stage: "table", Done: int64(i + 1), Total: int64(len(m.tasks)), Note: row.Task})
 	}
-	if err := t.sum(m.opt.Seed); err != nil || len(m.opt.FewShot.Shots) == 0 {
+	if err := t.sum(m.opt.Seed); err != nil || len(m.opt.Tune.Tunes) == 0 {
 		return t, err
 	}
 	var err error
-	if t.Few, err = m.fewShot(ctx, m.opt.FewShot); err != nil {
+	if t.Tuned, err = m.tuneAll(ctx); err != nil {
 		return nil, err
 	}
-	t.Shots, err = sumFewShot(t.Few, m.opt.Seed)
+	t.Tunes, err = sumTunes(t.Tuned, m.opt.Seed)
 	return t, err
 }
 
@@ -213,100 +215,19 @@ func (m *measurer) row(ctx context.Context, i int) (Row, error) {
 	if err != nil {
 		return row, err
 	}
-	candidates, err := m.candidates(ctx, i, set)
-	if err != nil {
-		return row, fmt.Errorf("task %s: %w", t.Name, err)
-	}
-	for _, source := range slices.Sorted(maps.Keys(candidates)) {
-		scores, err := scorer.Score(ctx, candidates[source], stats.Test)
+	for _, source := range m.opt.Sources {
+		v, err := m.candidate(ctx, i, source, set)
+		if err != nil {
+			return row, fmt.Errorf("task %s, %s: %w", t.Name, source, err)
+		}
+		if v == nil {
+			continue
+		}
+		scores, err := scorer.Score(ctx, v, stats.Test)
 		if err != nil {
 			return row, err
 		}
 		row.Scores[source] = scores.Mean()
 	}
 	return row, nil
-}
-
-// candidates are the variants that are scored on a task, by source.
-func (m *measurer) candidates(ctx context.Context, i int, set *eval.Dataset) (map[string]*llm.Variant, error) {
-	t := m.tasks[i]
-	out := map[string]*llm.Variant{SourceBase: {Base: m.base}}
-	mean := m.g.Mean()
-	out[SourceMean] = m.g.Variant(m.base, mean)
-	out[SourceNoise] = m.g.Variant(m.base, m.around(mean, i))
-	words := t.Descriptions[0]
-	features, err := m.g.TextFeatures(words)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range m.g.Nearest(features) {
-		name := m.g.Known()[k].Name
-		if b := m.g.MemberOf(name); b != nil && name != t.Name {
-			out[SourceNearest] = m.g.Variant(m.base, b)
-			break
-		}
-	}
-	other := m.tasks[(i+len(m.tasks)/2)%len(m.tasks)]
-	texts := map[string]string{SourceGenerated: words, SourceShuffled: other.Descriptions[0], SourceUnseen: t.Unseen}
-	for _, source := range slices.Sorted(maps.Keys(texts)) {
-		if texts[source] == "" {
-			continue
-		}
-		f, err := m.g.TextFeatures(texts[source])
-		if err != nil {
-			return nil, err
-		}
-		if out[source], err = m.sample(ctx, f, source, i); err != nil {
-			return nil, err
-		}
-	}
-	if some := set.Questions[stats.Train]; len(some) > 0 && m.opt.Shots > 0 {
-		states, err := States(m.model, m.tok, some[:min(len(some), m.opt.Shots)])
-		if err != nil {
-			return nil, err
-		}
-		f, err := m.g.SetFeatures(states)
-		if err != nil {
-			return nil, err
-		}
-		if out[SourceExamples], err = m.sample(ctx, f, SourceExamples, i); err != nil {
-			return nil, err
-		}
-	}
-	if member := m.z.First(t.Name); member != nil {
-		if out[SourceOracle], err = m.z.Variant(*member); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (m *measurer) sample(ctx context.Context, features []float32, source string, i int) (*llm.Variant, error) {
-	all, err := m.g.Sample(ctx, features, 1, pipeline.Seed(m.opt.Seed, source, i), adapters.SampleOptions{})
-	if err != nil {
-		return nil, err
-	}
-	return m.g.Variant(m.base, all[0]), nil
-}
-
-// around adds Gaussian noise to the mean adapter, as far as trained adapters lie from it on average, tensor by tensor.
-func (m *measurer) around(mean map[string][]float32, i int) map[string][]float32 {
-	r := rand.New(rand.NewPCG(pipeline.Seed(m.opt.Seed, SourceNoise, i), 0))
-	out := map[string][]float32{}
-	for _, name := range slices.Sorted(maps.Keys(mean)) {
-		sum := 0.0
-		for _, member := range m.g.Members() {
-			for k, x := range member.Weights[name] {
-				d := float64(x - mean[name][k])
-				sum += d * d
-			}
-		}
-		std := math.Sqrt(sum / float64(len(mean[name])*len(m.g.Members())))
-		values := slices.Clone(mean[name])
-		for k := range values {
-			values[k] += float32(std * r.NormFloat64())
-		}
-		out[name] = values
-	}
-	return out
 }
