@@ -10,13 +10,13 @@ func zooCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "zoo",
 		Usage:     "train an adapter for each of many tasks: what a generator of adapters learns from",
-		UsageText: "d2nwg zoo build|add|check|list|learn|table|study …",
+		UsageText: "d2nwg zoo build|add|check|list|learn|audit|table|study …",
 		Description: describe("A zoo is a folder: index.json lists tasks, [{\"name\",\"split\",\"description\" or \"descriptions\"}], and NAME.jsonl holds\n"+
 			"each one's questions, {\"prompt\",\"answer\"} a line. Building adds an adapter for each task of the split \"train\".",
 			"d2nwg zoo build zoos/mine", "an adapter for every training task of zoos/mine/index.json",
 			"d2nwg zoo add zoos/mine hf://org/adapter --name sums --description \"Add the two numbers.\"", "an adapter of somebody else's",
 			"d2nwg zoo check zoos/mine", "broken members, the same twice, and useless ones"),
-		Subcommands: []*cli.Command{zooBuildCommand(), zooAddCommand(), zooCheckCommand(), zooListCommand(), learnCommand(), zooTableCommand(), zooStudyCommand()},
+		Subcommands: []*cli.Command{zooBuildCommand(), zooAddCommand(), zooCheckCommand(), zooListCommand(), learnCommand(), zooAuditCommand(), zooTableCommand(), zooStudyCommand()},
 	}
 }
 

@@ -95,3 +95,53 @@ func runZooLearn(ctx context.Context, s *session) error {
 			opt.Out, sum.Tasks, sum.Adapters, sum.Functional, sum.Reconstruction)
 	})
 }
+
+func zooAuditCommand() *cli.Command {
+	return &cli.Command{
+		Name: "audit", Usage: "tell whether a generator memorized its zoo", ArgsUsage: "GENERATOR", UsageText: "d2nwg zoo audit GENERATOR [flags]",
+		Description: describe("Samples from the words of tasks whose adapters the generator learned from and compares what comes with every trained adapter, by\n"+
+			"ΔW. A sample is a copy where it lies nearer to one than half the distance that nearly all of them keep from each other; of more\n"+
+			"than a tenth copies the generator counts as memorized, and the exit code is 3.",
+			"d2nwg zoo audit zoos/gen", "", "d2nwg zoo audit zoos/gen --n 256 --json", "more samples, as JSON"),
+		Flags: []cli.Flag{
+			zooBase(),
+			&cli.IntFlag{Name: "n", Value: 64, Usage: "samples"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "same seed, same samples"},
+			&cli.StringFlag{Name: "backend", Value: "go", Usage: "go, onnx, xla or auto"},
+		},
+		Action: action(runZooAudit),
+	}
+}
+
+func runZooAudit(ctx context.Context, s *session) error {
+	args, err := s.args("GENERATOR")
+	if err != nil {
+		return err
+	}
+	opt := zoo.AuditOptions{Samples: s.Int("n"), Seed: s.Uint64("seed")}
+	if opt.Samples < 1 {
+		return usagef("--n must be at least 1, is %d", opt.Samples)
+	}
+	if opt.Base, _, err = s.resolve(s.String("base"), true); err != nil {
+		return err
+	}
+	if opt.Generator, _, err = s.resolve(args[0], false); err != nil {
+		return err
+	}
+	if opt.Backend, err = openBackend(ctx, s, s.String("backend")); err != nil {
+		return err
+	}
+	a, err := zoo.RunAudit(ctx, opt)
+	if err != nil {
+		return err
+	}
+	s.UI.Close()
+	err = s.UI.Result(a, func(w io.Writer) {
+		fmt.Fprintf(w, "%d of %d samples copy one of the %d trained adapters; distance to the nearest one %.3f (among trained ones %.3f), medians\n",
+			a.Copies, len(a.Samples), a.Adapters, a.Median, a.ZooL2.Median)
+	})
+	if err == nil && a.Memorized {
+		return fmt.Errorf("%w: the generator repeats its zoo; train it on more tasks", errPartial)
+	}
+	return err
+}

@@ -12,6 +12,7 @@ import (
 	"d2nwg/generator"
 	"d2nwg/generator/adapters"
 	"d2nwg/internal/compute"
+	"d2nwg/internal/progress"
 	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
@@ -38,7 +39,9 @@ type GenerateOptions struct {
 	Sample         adapters.SampleOptions
 	Force          bool
 	Backend        *compute.Backend
+	Ledger         string // of openings of a test split, for GenerateBest
 	Warn           func(format string, args ...any)
+	Progress       progress.Func
 }
 
 // Generated is the report of one generated adapter, generated.json in its folder.
@@ -61,32 +64,53 @@ const reportName = "generated.json"
 
 // Generate writes n adapters for a description or examples: one to Out itself, several to folders below it.
 func Generate(ctx context.Context, opt GenerateOptions) ([]Generated, error) {
-	base, err := llm.Open(opt.Base)
+	w, err := openWriter(opt)
 	if err != nil {
 		return nil, err
 	}
-	defer base.Close()
-	g, hash, err := adapters.Open(opt.Generator, opt.Backend)
-	if err != nil {
-		return nil, err
-	}
-	defer g.Close()
-	own, err := base.Hash()
-	if err != nil {
-		return nil, err
-	}
-	if own != hash {
-		return nil, fmt.Errorf("the generator %s makes adapters of another base than %s", opt.Generator, opt.BaseName)
-	}
-	w := &writer{opt: opt, base: base, g: g}
-	if err := w.conditions(); err != nil {
-		return nil, err
-	}
+	defer w.close()
 	weights, source, err := w.weights(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return w.write(ctx, weights, source)
+}
+
+// openWriter opens the base and the generator and encodes what is asked for.
+func openWriter(opt GenerateOptions) (*writer, error) {
+	w := &writer{opt: opt}
+	if err := w.open(); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *writer) open() (err error) {
+	if w.base, err = llm.Open(w.opt.Base); err != nil {
+		return err
+	}
+	var hash string
+	if w.g, hash, err = adapters.Open(w.opt.Generator, w.opt.Backend); err != nil {
+		return err
+	}
+	own, err := w.base.Hash()
+	if err != nil {
+		return err
+	}
+	if own != hash {
+		return fmt.Errorf("the generator %s makes adapters of another base than %s", w.opt.Generator, w.opt.BaseName)
+	}
+	return w.conditions()
+}
+
+func (w *writer) close() {
+	if w.g != nil {
+		w.g.Close()
+	}
+	if w.base != nil {
+		w.base.Close()
+	}
 }
 
 // writer generates for one condition.
