@@ -158,6 +158,9 @@ func NewTraining(tasks ...Task) (Training, error) {
 		if err != nil {
 			return Training{}, err
 		}
+		if known.Split != TrainSplit && known.Name != t.Name {
+			return Training{}, fmt.Errorf("task %s does what %s does, which is %s and never reaches training", t.Name, known.Name, known.Split)
+		}
 		if known.Split != TrainSplit {
 			return Training{}, fmt.Errorf("task %s is %s and never reaches training", t.Name, known.Split)
 		}
