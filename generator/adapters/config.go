@@ -79,7 +79,7 @@ func Default(preset string) (Config, error) {
 		Text:       TextConfig{Buckets: 1024, Words: 48, Width: 96, Blocks: 2, Heads: 4},
 		Set:        SetConfig{Examples: 16, Width: 96, Inducing: 8, Heads: 4},
 		Functional: 1, Reconstruction: 0.1, Align: 0.1, Contrast: 0.02, SetShare: 0.3, WeightShare: 0.2, Noise: 0.1,
-		Steps: 4000, Groups: 32, Rows: 4, Length: 32, LearningRate: 2e-3, Warmup: 100,
+		Steps: 4000, Groups: 64, Rows: 2, Length: 32, LearningRate: 2e-3, Warmup: 100,
 		Diffusion: diffusion.Default(preset), Guidance: 1, SampleSteps: 25, Temperature: 1,
 	}
 	switch preset {
