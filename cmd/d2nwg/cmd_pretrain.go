@@ -13,6 +13,7 @@ import (
 	"d2nwg/cmd/internal/zoo"
 	"d2nwg/eval/procedural"
 	"d2nwg/eval/traindata"
+	"d2nwg/generator/adapters"
 	"d2nwg/internal/compute"
 	"d2nwg/llm"
 	"d2nwg/llm/tokenizer"
@@ -33,7 +34,7 @@ func pretrainCommand() *cli.Command {
 			"d2nwg pretrain --recipe recipes/base.yaml --out runs/base", "how the bundled model was made"),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "recipe", Required: true, Usage: "the recipe (see recipes/base.yaml)"},
-			&cli.StringFlag{Name: "out", Required: true, Usage: "the checkpoint folder to make; the training's state and metrics stand in OUT.state"},
+			&cli.StringFlag{Name: "out", Required: true, Usage: "the checkpoint folder to make; the training's state and metrics stand in OUT.state, what generators can start from in OUT.start.safetensors"},
 		},
 		Action: action(runPretrain),
 	}
@@ -76,11 +77,14 @@ func runPretrain(ctx context.Context, s *session) error {
 		return err
 	}
 	loss := log.Loss[len(log.Loss)-1][0]
+	var start *adapters.Start
 	if r.Cotrain.Steps > 0 {
 		c := zoo.CotrainOptions{Recipe: r, Config: cfg, Files: files, Weights: weights, State: state, Backend: backend, Progress: opt.Progress}
-		if weights, loss, err = zoo.Cotrain(ctx, c); err != nil {
+		cotrained, err := zoo.Cotrain(ctx, c)
+		if err != nil {
 			return err
 		}
+		weights, loss, start = cotrained.Base, cotrained.Last["adapted"], cotrained.Start
 	}
 	if files["recipe.yaml"], err = recipe.Commented("The recipe of this model, complete: d2nwg pretrain --recipe recipe.yaml", r); err != nil {
 		return err
@@ -88,6 +92,11 @@ func runPretrain(ctx context.Context, s *session) error {
 	get := func(name string) ([]float32, error) { return weights[name], nil }
 	if err := llm.WriteCheckpoint(out, cfg, safetensors.BF16, get, files); err != nil {
 		return err
+	}
+	if start != nil {
+		if err := saveStart(start, out); err != nil {
+			return err
+		}
 	}
 	result := struct {
 		Dir        string  `json:"dir"`
@@ -97,6 +106,19 @@ func runPretrain(ctx context.Context, s *session) error {
 	return s.UI.Result(result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d parameters, last loss %.4f nats per answer token\n", result.Dir, result.Parameters, result.Loss)
 	})
+}
+
+// saveStart writes what generators of adapters for the base can begin with, beside its folder.
+func saveStart(start *adapters.Start, dir string) error {
+	base, err := llm.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	if start.Base, err = base.Hash(); err != nil {
+		return err
+	}
+	return start.Save(dir + ".start.safetensors")
 }
 
 // pretrainInputs makes the model's configuration, the files beside its weights and its training data.

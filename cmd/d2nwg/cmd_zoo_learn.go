@@ -17,6 +17,7 @@ import (
 func learnFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "preset", Value: adapters.Modern, Usage: "modern or paper"},
+		&cli.StringFlag{Name: "start", Usage: "file that pretrain wrote beside the base: begin with the encoder and decoder that the base was trained with"},
 		&cli.IntFlag{Name: "steps", DefaultText: "the preset's", Usage: "optimizer steps of encoders and decoder"},
 		&cli.IntFlag{Name: "diffusion-steps", DefaultText: "the preset's", Usage: "optimizer steps of the diffusion"},
 		&cli.Float64Flag{Name: "lr", DefaultText: "the preset's", Usage: "peak learning rate"},
@@ -69,7 +70,7 @@ func runZooLearn(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	opt := zoo.LearnOptions{Dir: args[0], Out: s.String("out"), Tasks: s.Int("tasks"), Force: s.Bool("force"), Progress: s.UI.Progress()}
+	opt := zoo.LearnOptions{Dir: args[0], Out: s.String("out"), Start: s.String("start"), Tasks: s.Int("tasks"), Force: s.Bool("force"), Progress: s.UI.Progress()}
 	if opt.Tasks < 0 || opt.Tasks == 1 {
 		return usagef("--tasks must be at least 2, or 0 for all")
 	}

@@ -31,6 +31,10 @@ func runZooBuild(ctx context.Context, s *session) error {
 		},
 		Backend: func(ctx context.Context) (*compute.Backend, error) { return openBackend(ctx, s, s.String("backend")) },
 	}
+	if s.IsSet("shared-a") {
+		a := s.Uint64("shared-a")
+		opt.SharedA = &a
+	}
 	if err := opt.Check(); err != nil {
 		return usagef("%v", err)
 	}

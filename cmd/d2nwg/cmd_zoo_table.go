@@ -133,7 +133,7 @@ func runZooStudy(ctx context.Context, s *session) error {
 		return err
 	}
 	opt := zoo.StudyOptions{
-		Dir: args[0], Out: s.String("out"), Seeds: s.Int("seeds"), Breadths: s.IntSlice("breadth"), TuneSeeds: s.Int("tune-seeds"), Progress: s.UI.Progress(),
+		Dir: args[0], Out: s.String("out"), Seeds: s.Int("seeds"), Breadths: s.IntSlice("breadth"), Start: s.String("start"), TuneSeeds: s.Int("tune-seeds"), Progress: s.UI.Progress(),
 	}
 	if opt.Seeds < 1 || opt.TuneSeeds < 0 || slices.ContainsFunc(opt.Breadths, func(n int) bool { return n < 2 }) {
 		return usagef("--seeds must be at least 1, --breadth at least 2, --tune-seeds not negative")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -33,15 +34,21 @@ type cotrain struct {
 	shares         []float64 // Shares, each with all before it
 }
 
-// Train takes cfg.Steps steps and returns the base's tensors. The encoder and the decoder are dropped: they belong to a base that is no
-// longer there. Only the configuration's text, latent, width, noise, batch and optimizer are used.
-func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (base map[string][]float32, last map[string]float64, err error) {
+// Cotrained is what comes out.
+type Cotrained struct {
+	Base  map[string][]float32 // the base's tensors
+	Start *Start               // of generators for that base; without its hash, which isn't known yet
+	Last  map[string]float64   // means over the last tenth of the steps: loss, adapted, plain
+}
+
+// Train takes cfg.Steps steps. Only the configuration's text, latent, width, noise, batch and optimizer are used.
+func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (*Cotrained, error) {
 	if err := cfg.Check(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s := &cotrain{set: c}
 	if len(c.Shares) != len(c.Set.Tasks) {
-		return nil, nil, fmt.Errorf("adapters: %d shares for %d tasks", len(c.Shares), len(c.Set.Tasks))
+		return nil, fmt.Errorf("adapters: %d shares for %d tasks", len(c.Shares), len(c.Set.Tasks))
 	}
 	sum := 0.0
 	for _, x := range c.Shares {
@@ -52,12 +59,13 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (ba
 		LowRank: train.LowRankOptions{Rank: c.Set.Rank, Modules: c.Set.Module}, Seed: c.Set.Seed,
 		Groups: cfg.Groups, Rows: cfg.Rows, Length: cfg.Length, Backend: opt.Backend, TrainBase: true,
 	}
+	var err error
 	if s.adapted, err = train.NewFunctional(c.Set.Base, f); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	f.LowRank, f.Groups, f.Rows, f.Length = train.LowRankOptions{}, 1, c.Rows, c.Length
 	if s.plain, err = train.NewFunctional(c.Set.Base, f); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s.net = net{cfg, s.adapted.Factors(), c.Set.Rank}
 	frozen, batch := s.adapted.Shapes()
@@ -66,7 +74,7 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (ba
 	s.shapes = slices.Concat(frozen[len(s.adapted.Base()):], batch, plain, [][]int{{cfg.Groups * w, cfg.Text.Buckets}, {cfg.Groups, w}, {cfg.Groups, cfg.Latent}})
 	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, nil, cfg.Seed)
 	if err != nil {
-		return nil, nil, fmt.Errorf("adapters: %w", err)
+		return nil, fmt.Errorf("adapters: %w", err)
 	}
 	defer tr.Close()
 	loop := optim.Loop{
@@ -76,18 +84,23 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (ba
 	if opt.State != nil {
 		loop.State = opt.State("cotrain")
 	}
-	if last, err = loop.Run(ctx, tr, s.inputs); err != nil {
-		return nil, nil, fmt.Errorf("adapters: %w", err)
+	last, err := loop.Run(ctx, tr, s.inputs)
+	if err != nil {
+		return nil, fmt.Errorf("adapters: %w", err)
 	}
 	params, err := tr.Params(true)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	base = map[string][]float32{}
-	for _, a := range s.adapted.Base() {
-		base[a.Name] = params["base."+a.Name]
+	out := &Cotrained{Base: map[string][]float32{}, Start: &Start{Config: cfg, Rank: c.Set.Rank, Seed: c.Set.Seed, Factors: s.factors, params: map[string][]float32{}}, Last: last}
+	for name, values := range params {
+		if tensor, ok := strings.CutPrefix(name, "base."); ok {
+			out.Base[tensor] = values
+		} else {
+			out.Start.params[name] = values
+		}
 	}
-	return base, last, nil
+	return out, nil
 }
 
 // loss is the graph of the step. The base's tensors are parameters that start with its weights.

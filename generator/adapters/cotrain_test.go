@@ -25,7 +25,7 @@ func plainBatch(step int) (*pack.Batch, error) {
 	return b, nil
 }
 
-func (w world) cotrain(t *testing.T, ctx context.Context, opt TrainOptions) (map[string][]float32, map[string]float64, error) {
+func (w world) cotrain(t *testing.T, ctx context.Context, opt TrainOptions) (*Cotrained, error) {
 	t.Helper()
 	opt.Backend = w.backend
 	return Cotraining{Set: w.set, Shares: slices.Repeat([]float64{1}, len(w.set.Tasks)), Plain: plainBatch, Rows: 1, Length: 8, Weight: 0.5}.Train(ctx, w.cfg, opt)
@@ -35,10 +35,11 @@ func (w world) cotrain(t *testing.T, ctx context.Context, opt TrainOptions) (map
 func TestCotrainedBaseIsSteered(t *testing.T) {
 	w := newWorld(t, 4)
 	w.cfg.Steps = 300
-	base, last, err := w.cotrain(t, t.Context(), TrainOptions{})
+	c, err := w.cotrain(t, t.Context(), TrainOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	base, last := c.Base, c.Last
 	frozen := w.train(t, TrainOptions{}).Summary().Functional
 	t.Logf("loss with adapters: %.3f with the base, %.3f through the frozen one; without an adapter %.3f", last["adapted"], frozen, last["plain"])
 	if !(last["adapted"] < 0.5*frozen) {
@@ -58,7 +59,7 @@ func TestCotrainedBaseIsSteered(t *testing.T) {
 func TestCotrainingContinues(t *testing.T) {
 	w := newWorld(t, 3)
 	w.cfg.Steps = 20
-	want, _, err := w.cotrain(t, t.Context(), TrainOptions{})
+	want, err := w.cotrain(t, t.Context(), TrainOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestCotrainingContinues(t *testing.T) {
 		return &optim.Checkpoints{Path: filepath.Join(dir, stage), Key: "k", Every: 5}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err = w.cotrain(t, ctx, TrainOptions{State: state, Progress: func(e progress.Event) {
+	_, err = w.cotrain(t, ctx, TrainOptions{State: state, Progress: func(e progress.Event) {
 		if e.Done == 13 {
 			cancel()
 		}
@@ -76,7 +77,7 @@ func TestCotrainingContinues(t *testing.T) {
 		t.Fatalf("stopped: %v", err)
 	}
 	first := int64(0)
-	got, _, err := w.cotrain(t, t.Context(), TrainOptions{State: state, Progress: func(e progress.Event) {
+	got, err := w.cotrain(t, t.Context(), TrainOptions{State: state, Progress: func(e progress.Event) {
 		if first == 0 {
 			first = e.Done
 		}

@@ -24,7 +24,8 @@ type Set struct {
 	Seed   uint64   // of the shared factors A
 	Module []string // adapted modules; nil = every linear layer
 	Tasks  []Task
-	States int // numbers of an example
+	States int    // numbers of an example
+	Start  *Start // nil = from nothing
 	// Batch gives a task's training examples of a step. It has to be a pure function.
 	Batch func(task, step int) (*pack.Batch, error)
 }
@@ -33,6 +34,9 @@ type Set struct {
 func (s Set) Check(factors []llm.NamedShape) error {
 	if len(s.Tasks) < 2 {
 		return errors.New("adapters: a generator needs at least 2 tasks to learn from")
+	}
+	if st := s.Start; st != nil && (st.Rank != s.Rank || st.Seed != s.Seed) {
+		return fmt.Errorf("adapters: the start's adapters have rank %d on the factors A of seed %d, those to learn from rank %d on %d", st.Rank, st.Seed, s.Rank, s.Seed)
 	}
 	for _, t := range s.Tasks {
 		if len(t.Descriptions) == 0 {

@@ -266,7 +266,11 @@ func (s *step) train(ctx context.Context, opt TrainOptions) (map[string][]float3
 	if s.functional == nil && len(s.having) == 0 {
 		return nil, nil, fmt.Errorf("adapters: without the functional loss there have to be trained adapters to learn from")
 	}
-	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, nil, s.cfg.Seed)
+	var start map[string][]float32
+	if s.set.Start != nil {
+		start = s.set.Start.values(s.scale)
+	}
+	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, start, s.cfg.Seed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("adapters: %w", err)
 	}

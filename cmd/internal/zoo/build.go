@@ -45,6 +45,7 @@ type Options struct {
 	Procedural int    // procedural tasks to write into Dir first; 0 = none
 
 	Rank     int
+	SharedA  *uint64 // seed of the factors A; nil = as before, or one derived from the seed
 	Training zoo.Training
 	Seeds    int      // adapters of each task
 	Splits   []string // of the tasks to learn from; nil = as before, or "train"
@@ -149,12 +150,18 @@ func (b *Builder) settle() error {
 	if err != nil {
 		return err
 	}
-	if z.Rank != 0 && (z.Rank != b.opt.Rank || was != *t || !slices.Equal(z.Splits, b.opt.Splits)) {
-		return fmt.Errorf("%s was built with --rank %d --seed %d --steps %d --lr %v --rows %d --length %d --splits %s; leave these flags out, or start anew with --force",
-			z.Dir, z.Rank, was.Seed, was.Steps, was.LearningRate, was.Rows, was.Length, strings.Join(z.Splits, " --splits "))
+	shared := pipeline.Seed(t.Seed, "shared A", 0)
+	if b.opt.SharedA != nil {
+		shared = *b.opt.SharedA
+	} else if z.Rank != 0 {
+		shared = z.SharedSeed
+	}
+	if z.Rank != 0 && (z.Rank != b.opt.Rank || z.SharedSeed != shared || was != *t || !slices.Equal(z.Splits, b.opt.Splits)) {
+		return fmt.Errorf("%s was built with --rank %d --shared-a %d --seed %d --steps %d --lr %v --rows %d --length %d --splits %s; leave these flags out, or start anew with --force",
+			z.Dir, z.Rank, z.SharedSeed, was.Seed, was.Steps, was.LearningRate, was.Rows, was.Length, strings.Join(z.Splits, " --splits "))
 	}
 	z.Rank, z.Training, z.Splits = b.opt.Rank, *t, b.opt.Splits
-	z.SharedSeed = pipeline.Seed(t.Seed, "shared A", 0)
+	z.SharedSeed = shared
 	z.Modules = nil
 	for _, s := range shapes {
 		if !slices.Contains(z.Modules, s.Module) {

@@ -31,30 +31,29 @@ type CotrainOptions struct {
 	Progress progress.Func
 }
 
-// Cotrain trains a model together with the adapters of the procedural space's training tasks. It returns the model's tensors and the loss
-// with adapters, in nats per answer token. Killed, the same call continues.
-func Cotrain(ctx context.Context, opt CotrainOptions) (map[string][]float32, float64, error) {
+// Cotrain trains a model together with the adapters of the procedural space's training tasks. Killed, the same call continues.
+func Cotrain(ctx context.Context, opt CotrainOptions) (*adapters.Cotrained, error) {
 	dir := filepath.Join(opt.State, "pretrained")
 	if err := os.RemoveAll(dir); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	get := func(name string) ([]float32, error) { return opt.Weights[name], nil }
 	if err := llm.WriteCheckpoint(dir, opt.Config, safetensors.BF16, get, opt.Files); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	base, err := llm.Open(dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer base.Close()
 	tok, err := tokenizer.Open(dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	r, seed := opt.Recipe.Cotrain, opt.Recipe.Seed
 	cfg, err := adapters.Default(adapters.Modern)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	cfg.Seed, cfg.Steps, cfg.Warmup, cfg.LearningRate = seed, r.Steps, r.Warmup, r.LearningRate
 	cfg.Groups, cfg.Rows, cfg.Length = r.Groups, r.Rows, r.Length
@@ -67,7 +66,7 @@ func Cotrain(ctx context.Context, opt CotrainOptions) (map[string][]float32, flo
 		}
 		training, err := procedural.NewTraining(t)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		c.Set.Tasks = append(c.Set.Tasks, adapters.Task{Name: t.Name, Descriptions: t.Descriptions()})
 		bySteps[t.Steps()]++
@@ -78,20 +77,19 @@ func Cotrain(ctx context.Context, opt CotrainOptions) (map[string][]float32, flo
 	for _, d := range data {
 		n := d.Training.Tasks()[0].Steps()
 		if n > len(r.Shares) {
-			return nil, 0, fmt.Errorf("the recipe's cotrain.shares are %v; there are tasks of %d steps", r.Shares, n)
+			return nil, fmt.Errorf("the recipe's cotrain.shares are %v; there are tasks of %d steps", r.Shares, n)
 		}
 		c.Shares = append(c.Shares, r.Shares[n-1]/float64(bySteps[n]))
 	}
 	c.Set.Batch = func(task, step int) (*pack.Batch, error) { return data[task].Batch(step) }
 	plain, err := procedural.NewTraining(procedural.TrainTasks()...)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	c.Plain = traindata.Procedural{
 		Tokenizer: tok, Training: plain, Bare: opt.Recipe.Data.Bare, Rows: r.PlainRows, Len: opt.Recipe.Data.Length, Seed: pipeline.Seed(seed, "plain", 0),
 	}.Batch
-	weights, last, err := c.Train(ctx, cfg, adapters.TrainOptions{Backend: opt.Backend, Progress: opt.Progress, State: func(stage string) *optim.Checkpoints {
+	return c.Train(ctx, cfg, adapters.TrainOptions{Backend: opt.Backend, Progress: opt.Progress, State: func(stage string) *optim.Checkpoints {
 		return &optim.Checkpoints{Path: filepath.Join(opt.State, stage+".state.safetensors"), Key: fmt.Sprintf("%x", opt.Recipe), Every: r.SaveEvery}
 	}})
-	return weights, last["adapted"], err
 }

@@ -30,7 +30,8 @@ type LearnOptions struct {
 	Base     string // folder
 	Out      string
 	Config   adapters.Config
-	Tasks    int // most training tasks to learn from, evenly chosen; 0 = all
+	Start    string // file of adapters.Start; "" = from nothing
+	Tasks    int    // most training tasks to learn from, evenly chosen; 0 = all
 	Force    bool
 	Backend  *compute.Backend
 	Progress progress.Func
@@ -57,10 +58,15 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	start, err := opt.start(z)
+	if err != nil {
+		return nil, err
+	}
 	set, err := trainingSet(z, base, tok, opt)
 	if err != nil {
 		return nil, err
 	}
+	set.Start = start
 	key, err := learnKey(z, opt)
 	if err != nil {
 		return nil, err
@@ -85,7 +91,31 @@ func learnKey(z *zoo.Zoo, opt LearnOptions) (string, error) {
 	cfg := opt.Config
 	cfg.Guidance, cfg.SampleSteps, cfg.Temperature = 0, 0, 0
 	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg, opt.Tasks})
+	if opt.Start != "" && err == nil {
+		var hash string
+		hash, err = zoo.FileHash(opt.Start)
+		data = append(data, hash...)
+	}
 	return fmt.Sprintf("%x", sha256.Sum256(data)), err
+}
+
+// start reads the start and shapes the configuration after it.
+func (opt *LearnOptions) start(z *zoo.Zoo) (*adapters.Start, error) {
+	if opt.Start == "" {
+		return nil, nil
+	}
+	s, err := adapters.OpenStart(opt.Start)
+	if err != nil {
+		return nil, err
+	}
+	if s.Base != z.Base {
+		return nil, fmt.Errorf("%s is a start for another base than that of the zoo %s", opt.Start, z.Dir)
+	}
+	if s.Seed != z.SharedSeed {
+		return nil, fmt.Errorf("%s is a start for adapters on the factors A of seed %d; build the zoo with --shared-a %d", opt.Start, s.Seed, s.Seed)
+	}
+	s.Shape(&opt.Config)
+	return s, nil
 }
 
 // trainingSet lays out the zoo's training tasks. Held-out tasks and their adapters are not among them.

@@ -18,6 +18,7 @@ import (
 type StudyOptions struct {
 	Dir, Base, Out string
 	Config         adapters.Config
+	Start          string // of the seeds' generators; those of fewer tasks start from nothing, since it knows more of them
 	Seeds          int
 	Breadths       []int        // numbers of training tasks that further generators learn from
 	TuneSeeds      int          // of the seeds, how many run the tunes
@@ -87,7 +88,7 @@ func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
 		return nil, err
 	}
 	for _, n := range opt.Breadths {
-		if n >= s.Tasks {
+		if n > s.Tasks || n == s.Tasks && opt.Start == "" {
 			continue
 		}
 		table, _, err := opt.one(ctx, j, fmt.Sprintf("tasks%d", n), opt.Config.Seed, n, s)
@@ -96,7 +97,7 @@ func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
 		}
 		s.Breadths = append(s.Breadths, BreadthResult{n, table.Splits})
 	}
-	if len(s.Breadths) > 0 { // the widest one is the first seed's
+	if len(s.Breadths) > 0 && opt.Start == "" { // the widest one is the first seed's
 		s.Breadths = append(s.Breadths, BreadthResult{s.Tasks, s.BySeed[0]})
 	}
 	return s, nil
@@ -116,9 +117,13 @@ func (opt StudyOptions) one(ctx context.Context, j *journal.Journal, name string
 	}
 	l, err := journal.Do(j, "learn", name, func() (learned, error) {
 		began := time.Now()
-		sum, err := Learn(ctx, LearnOptions{
+		o := LearnOptions{
 			Dir: opt.Dir, Base: opt.Base, Out: filepath.Join(dir, "generator"), Config: cfg, Tasks: tasks, Force: true, Backend: opt.Trainer, Progress: opt.Progress,
-		})
+		}
+		if tasks == 0 {
+			o.Start = opt.Start
+		}
+		sum, err := Learn(ctx, o)
 		if err != nil {
 			return learned{}, err
 		}

@@ -29,7 +29,7 @@ func NewFunc(backend *compute.Backend, inputs [][]int, values map[string][]float
 	var m *model
 	prog, err := backend.Compile("infer", func(g *graph.Graph) []*graph.Node {
 		var outs []*graph.Node
-		m, outs = build(g, 0, values, inputs, net)
+		m, outs = build(g, 0, values, true, inputs, net)
 		for _, o := range outs {
 			f.outs = append(f.outs, o.Shape().Size())
 		}

@@ -47,7 +47,8 @@ type Scope struct {
 type model struct {
 	g      *graph.Graph
 	seed   uint64
-	values map[string][]float32 // values to start from; nil = the parameters' Init
+	values map[string][]float32 // values to start from; parameters that they lack start with their Init
+	whole  bool                 // values have to have every parameter
 	names  []string
 	nodes  map[string]*graph.Node
 	init   map[string][]float32
@@ -65,8 +66,8 @@ func (s *Scope) Param(name string, init Init, dims ...int) *graph.Node {
 		return n
 	}
 	shape := shapes.Make(dtypes.Float32, dims...)
-	values := m.values[name]
-	if m.values == nil {
+	values, given := m.values[name]
+	if !given && !m.whole {
 		h := fnv.New64a()
 		h.Write([]byte(name))
 		values = make([]float32, shape.Size())
@@ -81,8 +82,8 @@ func (s *Scope) Param(name string, init Init, dims ...int) *graph.Node {
 }
 
 // build adds one float32 input per shape to g and calls f on them.
-func build(g *graph.Graph, seed uint64, values map[string][]float32, inputs [][]int, f Loss) (*model, []*graph.Node) {
-	m := &model{g: g, seed: seed, values: values, nodes: map[string]*graph.Node{}, init: map[string][]float32{}}
+func build(g *graph.Graph, seed uint64, values map[string][]float32, whole bool, inputs [][]int, f Loss) (*model, []*graph.Node) {
+	m := &model{g: g, seed: seed, values: values, whole: whole, nodes: map[string]*graph.Node{}, init: map[string][]float32{}}
 	in := make([]*graph.Node, len(inputs))
 	for i, dims := range inputs {
 		in[i] = graph.Parameter(m.g, fmt.Sprintf("input:%d", i), shapes.Make(dtypes.Float32, dims...))

@@ -37,7 +37,7 @@ type Trainer struct {
 }
 
 // NewTrainer builds and compiles the step of loss for float32 inputs of the given shapes. Parameters start with values, or with their
-// own initialization drawn from seed when values is nil.
+// own initialization drawn from seed where values has none.
 //
 // Where the backend's memory is the host's, AdamW runs in Go in one pass over the state, in place: as graph operations it takes twenty,
 // and more time than the gradients of a small model. Elsewhere, on a GPU, it is part of the compiled step.
@@ -53,7 +53,7 @@ func newTrainer(backend *compute.Backend, inputs [][]int, loss Loss, opt Options
 	var m *model
 	prog, err := backend.Compile("train", func(g *graph.Graph) []*graph.Node {
 		var outs []*graph.Node
-		m, outs = build(g, seed, values, inputs, loss)
+		m, outs = build(g, seed, values, false, inputs, loss)
 		t.names = m.names
 		return append(t.next(m, outs[0]), outs...)
 	})
