@@ -10,7 +10,9 @@ import (
 
 	"d2nwg/internal/compute/optim"
 	"d2nwg/internal/progress"
+	"d2nwg/llm"
 	"d2nwg/llm/pack"
+	"d2nwg/safetensors"
 )
 
 // plainBatch wants the token itself for an answer: what the base has to do without an adapter.
@@ -90,5 +92,57 @@ func TestCotrainingContinues(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Error("the continued base is another one")
+	}
+}
+
+// A generator that starts from the co-training makes its adapters from the first step on, in whatever units its zoo's are.
+func TestGeneratorStartsFromCotraining(t *testing.T) {
+	w := newWorld(t, 4)
+	w.cfg.Steps = 300
+	c, err := w.cotrain(t, t.Context(), TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	get := func(name string) ([]float32, error) { return c.Base[name], nil }
+	if err := llm.WriteCheckpoint(filepath.Join(dir, "base"), w.set.Base.Config, safetensors.F32, get, nil); err != nil {
+		t.Fatal(err)
+	}
+	base, err := llm.Open(filepath.Join(dir, "base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	if err := c.Start.Save(filepath.Join(dir, "start")); err != nil {
+		t.Fatal(err)
+	}
+	start, err := OpenStart(filepath.Join(dir, "start"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set.Base = base
+	w.set.Tasks[1].Weights = []map[string][]float32{w.adapter(t, 4)} // whose deviation is the unit
+	w.cfg.Steps, w.cfg.SetShare, w.cfg.WeightShare = 1, 0, 0
+	first := map[bool]float64{}
+	for _, from := range []bool{false, true} {
+		if w.set.Start = nil; from {
+			w.set.Start = start
+		}
+		w.train(t, TrainOptions{Progress: func(e progress.Event) {
+			if e.Stage == "adapters" {
+				first[from] = e.Values["functional"]
+			}
+		}})
+	}
+	t.Logf("loss of the first step: %.3f from nothing, %.3f from the start; %.3f in co-training", first[false], first[true], c.Last["adapted"])
+	if !(first[true] < 2*c.Last["adapted"]) || !(first[true] < 0.5*first[false]) {
+		t.Errorf("the first step's loss is %.3f from the start, %.3f from nothing, %.3f in co-training", first[true], first[false], c.Last["adapted"])
+	}
+	w.set.Seed++
+	if _, err := Train(t.Context(), w.cfg, w.set, TrainOptions{Backend: w.backend}); err == nil {
+		t.Error("a start on other factors A: no error")
+	}
+	if _, err := OpenStart(filepath.Join(dir, "base", "model.safetensors")); err == nil {
+		t.Error("a checkpoint as a start: no error")
 	}
 }
