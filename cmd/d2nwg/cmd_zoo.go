@@ -47,7 +47,7 @@ func zooBuildCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "splits", DefaultText: before + zoo.DefaultSplit, Usage: "split of the tasks to learn from (repeatable)"},
 			&cli.BoolFlag{Name: "oracles", DisableDefaultText: true, Usage: "adapters for the held-out tasks too, in DIR/oracles; nothing learns from them"},
 			&cli.IntFlag{Name: "rank", DefaultText: before + text(zoo.DefaultRank), Usage: "of the adapters"},
-			&cli.Uint64Flag{Name: "shared-a", DefaultText: before + "from the seed", Usage: "seed of the factors A that all adapters share"},
+			&cli.Uint64Flag{Name: "shared-a", DefaultText: before + text(zoo.DefaultSharedA), Usage: "seed of the factors A that all adapters share"},
 			&cli.IntFlag{Name: "steps", DefaultText: before + text(zoo.DefaultSteps), Usage: "optimizer steps"},
 			&cli.Float64Flag{Name: "lr", DefaultText: before + text(zoo.DefaultLR), Usage: "peak learning rate"},
 			&cli.IntFlag{Name: "rows", DefaultText: before + text(zoo.DefaultRows), Usage: "rows of an adapter's batch"},

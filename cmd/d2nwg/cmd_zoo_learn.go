@@ -17,7 +17,7 @@ import (
 func learnFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "preset", Value: adapters.Modern, Usage: "modern or paper"},
-		&cli.StringFlag{Name: "start", Usage: "file that pretrain wrote beside the base: begin with the encoder and decoder that the base was trained with"},
+		&cli.StringFlag{Name: "start", DefaultText: "the bundled base's, for its zoos", Usage: "file that pretrain wrote beside the base: begin with the encoder and decoder that the base was trained with; none: begin from nothing"},
 		&cli.IntFlag{Name: "steps", DefaultText: "the preset's", Usage: "optimizer steps of encoders and decoder"},
 		&cli.IntFlag{Name: "diffusion-steps", DefaultText: "the preset's", Usage: "optimizer steps of the diffusion"},
 		&cli.Float64Flag{Name: "lr", DefaultText: "the preset's", Usage: "peak learning rate"},

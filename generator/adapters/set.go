@@ -92,12 +92,13 @@ func (s standard) apply(to, states []float32) {
 // defaultScale is the deviation of a B factor's values where no adapter tells it.
 const defaultScale = 1
 
-// scales are the root mean squares of the B factors' values over all adapters, by tensor.
-func scales(factors []llm.NamedShape, tasks []Task) map[string]float32 {
+// scales are the root mean squares of the B factors' values over all adapters, by tensor. A start gives the values themselves: a base that
+// was trained with adapters may want larger ones than those trained on it.
+func scales(factors []llm.NamedShape, set Set) map[string]float32 {
 	out := map[string]float32{}
 	for _, f := range factors {
 		sum, n := 0.0, 0
-		for _, t := range tasks {
+		for _, t := range set.Tasks {
 			for _, w := range t.Weights {
 				for _, x := range w[f.Name] {
 					sum += float64(x) * float64(x)
@@ -106,7 +107,7 @@ func scales(factors []llm.NamedShape, tasks []Task) map[string]float32 {
 			}
 		}
 		out[f.Name] = defaultScale
-		if sum > 0 {
+		if sum > 0 && set.Start == nil {
 			out[f.Name] = float32(math.Sqrt(sum / float64(n)))
 		}
 	}

@@ -3,7 +3,6 @@ package adapters
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"d2nwg/internal/compute/optim"
 	"d2nwg/llm"
@@ -23,13 +22,13 @@ type Start struct {
 
 const startKey = "d2nwg_start"
 
-// Save writes the start to a file.
+// Save writes the start to a file, in bfloat16: training goes on from it anyway.
 func (s *Start) Save(path string) error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	return optim.WriteArrays(path, map[string]string{"format": "d2nwg", startKey: string(data)}, s.params)
+	return optim.WriteArraysAs(path, safetensors.BF16, map[string]string{"format": "d2nwg", startKey: string(data)}, s.params)
 }
 
 // OpenStart reads what Save wrote.
@@ -48,22 +47,4 @@ func OpenStart(path string) (*Start, error) {
 // Shape sets what of a configuration has to be as the start has it.
 func (s *Start) Shape(c *Config) {
 	c.Text, c.Latent, c.Feature, c.Width = s.Config.Text, s.Config.Latent, s.Config.Feature, s.Config.Width
-}
-
-// values are the parameters to begin with. The decoder gave B itself; now it gives B in units of scale.
-func (s *Start) values(scale map[string]float32) map[string][]float32 {
-	out := map[string][]float32{}
-	for name, v := range s.params {
-		out[name] = v
-		for _, f := range s.Factors {
-			if !strings.HasPrefix(name, "decoder."+f.Name+".") {
-				continue
-			}
-			out[name] = make([]float32, len(v))
-			for i, x := range v {
-				out[name][i] = x / scale[f.Name]
-			}
-		}
-	}
-	return out
 }

@@ -67,7 +67,7 @@ func newStep(cfg Config, set Set, backend *compute.Backend) (*step, error) {
 	if err := set.Check(s.factors); err != nil {
 		return nil, err
 	}
-	s.scale, s.standard = scales(s.factors, set.Tasks), newStandard(set.Tasks, set.States)
+	s.scale, s.standard = scales(s.factors, set), newStandard(set.Tasks, set.States)
 	g := cfg.Groups
 	own := [][]int{
 		{g * cfg.Text.Words, cfg.Text.Buckets}, {g, cfg.Text.Words}, {g, cfg.Set.Examples, set.States}, {g, cfg.Set.Examples},
@@ -268,7 +268,7 @@ func (s *step) train(ctx context.Context, opt TrainOptions) (map[string][]float3
 	}
 	var start map[string][]float32
 	if s.set.Start != nil {
-		start = s.set.Start.values(s.scale)
+		start = s.set.Start.params
 	}
 	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, start, s.cfg.Seed)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package bundled holds what ships inside the program: the small base model and its relatives, with the recipes that
-// made them.
+// Package bundled holds what ships inside the program: the small base model, its relatives and what generators of adapters
+// for it start from, with the recipes that made them.
 package bundled
 
 import (
@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-//go:embed base relatives
+//go:embed base relatives start
 var files embed.FS
 
 // Base writes the base model's checkpoint to dir, which may hold it already.
@@ -22,8 +22,18 @@ func Base(dir string) error { return extract("base", dir) }
 func Relatives(dir string) error { return extract("relatives", dir) }
 
 // CachedBase writes the base model's checkpoint to the user's cache, once for each version of it, and returns its folder.
-func CachedBase() (string, error) {
-	weights, err := files.ReadFile("base/model.safetensors")
+func CachedBase() (string, error) { return cached("base", "model.safetensors") }
+
+// CachedStart does the same with what generators of adapters for the base start from, and returns the file.
+func CachedStart() (string, error) {
+	const name = "start.safetensors"
+	dir, err := cached("start", name)
+	return filepath.Join(dir, name), err
+}
+
+// cached extracts a folder to the user's cache, under the hash of its largest file.
+func cached(folder, largest string) (string, error) {
+	weights, err := files.ReadFile(folder + "/" + largest)
 	if err != nil {
 		return "", err
 	}
@@ -31,8 +41,8 @@ func CachedBase() (string, error) {
 	if err != nil { // no home
 		cache = os.TempDir()
 	}
-	dir := filepath.Join(cache, "d2nwg", fmt.Sprintf("bundled-%.6x", sha256.Sum256(weights)))
-	return dir, Base(dir)
+	dir := filepath.Join(cache, "d2nwg", fmt.Sprintf("bundled-%s-%.6x", folder, sha256.Sum256(weights)))
+	return dir, extract(folder, dir)
 }
 
 // extract copies a folder out of the program. A folder that is there is taken as it is: it only appears when complete.

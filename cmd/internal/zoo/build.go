@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/journal"
@@ -27,14 +26,16 @@ import (
 // Defaults of what decides the adapters, for models of the bundled one's size: of the settings measured there, those that
 // learned most in the same time. Many steps on few rows beat few steps on many.
 const (
-	DefaultRank   = 4
-	DefaultSteps  = 400
-	DefaultLR     = 0.024
-	DefaultRows   = 2
-	DefaultGroup  = 32
-	DefaultSeed   = 1
-	DefaultSplit  = zoo.TrainSplit
-	defaultWarmup = 10
+	DefaultRank  = 4
+	DefaultSteps = 400
+	DefaultLR    = 0.024
+	DefaultRows  = 2
+	DefaultGroup = 32
+	DefaultSeed  = 1
+	// One A for all zoos, whatever their seed: generators can start from what was learned on it.
+	DefaultSharedA = 1
+	DefaultSplit   = zoo.TrainSplit
+	defaultWarmup  = 10
 )
 
 // Options say where and how a zoo is built. What is 0 in Rank and Training is as the zoo was built before, or else the default.
@@ -45,7 +46,7 @@ type Options struct {
 	Procedural int    // procedural tasks to write into Dir first; 0 = none
 
 	Rank     int
-	SharedA  *uint64 // seed of the factors A; nil = as before, or one derived from the seed
+	SharedA  *uint64 // seed of the factors A; nil = as before, or the default
 	Training zoo.Training
 	Seeds    int      // adapters of each task
 	Splits   []string // of the tasks to learn from; nil = as before, or "train"
@@ -150,7 +151,7 @@ func (b *Builder) settle() error {
 	if err != nil {
 		return err
 	}
-	shared := pipeline.Seed(t.Seed, "shared A", 0)
+	shared := uint64(DefaultSharedA)
 	if b.opt.SharedA != nil {
 		shared = *b.opt.SharedA
 	} else if z.Rank != 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"d2nwg/cmd/internal/bundled"
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/eval/traindata"
 	"d2nwg/generator/adapters"
@@ -30,7 +31,7 @@ type LearnOptions struct {
 	Base     string // folder
 	Out      string
 	Config   adapters.Config
-	Start    string // file of adapters.Start; "" = from nothing
+	Start    string // file of adapters.Start, "" for the bundled one where that fits the zoo, or NoStart
 	Tasks    int    // most training tasks to learn from, evenly chosen; 0 = all
 	Force    bool
 	Backend  *compute.Backend
@@ -67,7 +68,7 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 		return nil, err
 	}
 	set.Start = start
-	key, err := learnKey(z, opt)
+	key, err := learnKey(z, start, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +88,11 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 }
 
 // learnKey binds a training state to what is learned.
-func learnKey(z *zoo.Zoo, opt LearnOptions) (string, error) {
+func learnKey(z *zoo.Zoo, start *adapters.Start, opt LearnOptions) (string, error) {
 	cfg := opt.Config
 	cfg.Guidance, cfg.SampleSteps, cfg.Temperature = 0, 0, 0
 	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg, opt.Tasks})
-	if opt.Start != "" && err == nil {
+	if start != nil && err == nil {
 		var hash string
 		hash, err = zoo.FileHash(opt.Start)
 		data = append(data, hash...)
@@ -99,15 +100,29 @@ func learnKey(z *zoo.Zoo, opt LearnOptions) (string, error) {
 	return fmt.Sprintf("%x", sha256.Sum256(data)), err
 }
 
+// NoStart begins a generator from nothing.
+const NoStart = "none"
+
 // start reads the start and shapes the configuration after it.
 func (opt *LearnOptions) start(z *zoo.Zoo) (*adapters.Start, error) {
-	if opt.Start == "" {
+	if opt.Start == NoStart || opt.Config.Functional == 0 { // without the loss through the base a start says nothing of the zoo's adapters
 		return nil, nil
 	}
-	s, err := adapters.OpenStart(opt.Start)
+	path := opt.Start
+	if path == "" {
+		var err error
+		if path, err = bundled.CachedStart(); err != nil {
+			return nil, err
+		}
+	}
+	s, err := adapters.OpenStart(path)
 	if err != nil {
 		return nil, err
 	}
+	if opt.Start == "" && (s.Base != z.Base || s.Seed != z.SharedSeed || s.Rank != z.Rank) {
+		return nil, nil
+	}
+	opt.Start = path
 	if s.Base != z.Base {
 		return nil, fmt.Errorf("%s is a start for another base than that of the zoo %s", opt.Start, z.Dir)
 	}

@@ -88,7 +88,7 @@ func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
 		return nil, err
 	}
 	for _, n := range opt.Breadths {
-		if n > s.Tasks || n == s.Tasks && opt.Start == "" {
+		if n > s.Tasks {
 			continue
 		}
 		table, _, err := opt.one(ctx, j, fmt.Sprintf("tasks%d", n), opt.Config.Seed, n, s)
@@ -96,9 +96,6 @@ func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
 			return nil, err
 		}
 		s.Breadths = append(s.Breadths, BreadthResult{n, table.Splits})
-	}
-	if len(s.Breadths) > 0 && opt.Start == "" { // the widest one is the first seed's
-		s.Breadths = append(s.Breadths, BreadthResult{s.Tasks, s.BySeed[0]})
 	}
 	return s, nil
 }
@@ -120,8 +117,8 @@ func (opt StudyOptions) one(ctx context.Context, j *journal.Journal, name string
 		o := LearnOptions{
 			Dir: opt.Dir, Base: opt.Base, Out: filepath.Join(dir, "generator"), Config: cfg, Tasks: tasks, Force: true, Backend: opt.Trainer, Progress: opt.Progress,
 		}
-		if tasks == 0 {
-			o.Start = opt.Start
+		if o.Start = opt.Start; tasks > 0 {
+			o.Start = NoStart
 		}
 		sum, err := Learn(ctx, o)
 		if err != nil {

@@ -56,7 +56,7 @@ func (s *Study) write(w io.Writer, kind func(header ...string) sheet) {
 		s.writeSteps(w, kind)
 	}
 	if len(s.Breadths) > 0 {
-		fmt.Fprintf(w, "\nGenerators of fewer training tasks, the same steps, seed %d:\n\n", s.Seeds[0])
+		fmt.Fprintf(w, "\nGenerators that start from nothing, by the number of training tasks, seed %d:\n\n", s.Seeds[0])
 		s.writeBreadths(w, kind)
 	}
 	fmt.Fprintf(w, "\nSeconds of learning: %.0f; of measuring: %.0f.\n", s.Seconds.Learn, s.Seconds.Measure)
