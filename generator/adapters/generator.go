@@ -25,6 +25,7 @@ type Generator struct {
 	params    map[string][]float32
 	diffusion *diffusion.Model
 	known     []Known
+	usually   *float64 // see usual; nil = not measured yet
 	members   []Member
 	summary   Summary
 	backend   *compute.Backend

@@ -33,6 +33,7 @@ type saved struct {
 	Factors []llm.NamedShape   `json:"factors"`
 	Scale   map[string]float32 `json:"scale"`
 	Known   []Known            `json:"known"`
+	Usual   *float64           `json:"usual_similarity"`
 	Members []string           `json:"members"` // the tasks of the trained adapters
 	Summary Summary            `json:"summary"`
 }
@@ -51,6 +52,8 @@ func (g *Generator) Save(dir, base string) error {
 		arrays[knownArray(i)] = slices.Concat(k.Features...)
 	}
 	out := saved{Format: 1, Base: base, Config: g.cfg, Rank: g.rank, Seed: g.seed, States: g.states, Factors: g.factors, Scale: g.scale, Known: g.known, Summary: g.summary}
+	usual := g.usual()
+	out.Usual = &usual
 	for i, m := range g.members {
 		out.Members = append(out.Members, m.Task)
 		for _, f := range g.factors {
@@ -109,7 +112,7 @@ func restore(in saved, arrays map[string][]float32, backend *compute.Backend) (*
 	}
 	g := &Generator{
 		net: net{in.Config, in.Factors, in.Rank}, seed: in.Seed, states: in.States, scale: in.Scale, params: below(arrays, "net/"),
-		known: in.Known, summary: in.Summary, backend: backend, funcs: map[string]*optim.Func{},
+		known: in.Known, usually: in.Usual, summary: in.Summary, backend: backend, funcs: map[string]*optim.Func{},
 	}
 	g.standard = standard{arrays["states/mean"], arrays["states/deviation"]}
 	if len(g.standard.mean) != in.States || len(g.standard.deviation) != in.States {
