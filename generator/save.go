@@ -16,6 +16,7 @@ import (
 	"d2nwg/generator/tokens"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/compute/optim"
+	"d2nwg/internal/files"
 	"d2nwg/safetensors"
 )
 
@@ -69,29 +70,7 @@ func (g *Generator) Save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, configName), append(data, '\n'))
-}
-
-// writeFile replaces a small file atomically.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return files.Write(filepath.Join(dir, configName), append(data, '\n'))
 }
 
 // Open loads a generator that Save wrote. On the same kind of backend it samples the same weights as the saved one.

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"d2nwg/cmd/internal/zoo"
+	"d2nwg/internal/files"
 
 	"github.com/urfave/cli/v2"
 )
@@ -99,7 +99,7 @@ func runZooTable(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(opt.Out, "table.json"), append(data, '\n'), 0o644); err != nil {
+	if err := files.Write(filepath.Join(opt.Out, "table.json"), append(data, '\n')); err != nil {
 		return err
 	}
 	if err := table.Plot(filepath.Join(opt.Out, "table")); err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"d2nwg/eval/task"
+	"d2nwg/internal/files"
 	"d2nwg/internal/jinja"
 	"d2nwg/internal/journal"
 )
@@ -291,7 +292,7 @@ func (e *Evaluation) Write(output string, info Info, samples bool, j *journal.Jo
 				b.WriteByte('\n')
 			}
 			path := filepath.Join(dir, fmt.Sprintf("samples_%s_%s.jsonl", t.Task.Name(), stamp))
-			if err := writeFile(path, b.Bytes()); err != nil {
+			if err := files.Write(path, b.Bytes()); err != nil {
 				return "", err
 			}
 		}
@@ -300,7 +301,7 @@ func (e *Evaluation) Write(output string, info Info, samples bool, j *journal.Jo
 	if filepath.Ext(output) == ".json" {
 		path = strings.TrimSuffix(output, ".json") + "_" + stamp + ".json"
 	}
-	if err := writeFile(path, encode(e.Results(info), 2)); err != nil { // the results last: they tell that the samples are there
+	if err := files.Write(path, encode(e.Results(info), 2)); err != nil { // the results last: they tell that the samples are there
 		return "", err
 	}
 	return path, written()
@@ -322,13 +323,4 @@ func (e *Evaluation) stamp(info Info, j *journal.Journal) (stamp string, written
 	}
 	stamp = info.Started.Add(time.Duration(info.Seconds * 1e9)).Format("2006-01-02T15-04-05.000000")
 	return stamp, written, j.Append(stampKind, key, stamp)
-}
-
-// writeFile writes a file so that it is there as a whole or not at all.
-func writeFile(path string, data []byte) error {
-	temp := path + ".part"
-	if err := os.WriteFile(temp, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }

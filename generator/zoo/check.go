@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"d2nwg/internal/files"
 	"d2nwg/llm"
 )
 
@@ -116,7 +117,7 @@ func (z *Zoo) checkTasks(r *Report) map[string]string {
 		if _, err := z.Questions(t); err != nil {
 			r.add(Broken, t.Name, "mend the file", "%v", err)
 		}
-		hash, err := FileHash(t.File(z.Dir))
+		hash, err := files.Hash(t.File(z.Dir))
 		if err != nil {
 			continue // Questions has said so
 		}

@@ -2,14 +2,13 @@ package zoo
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"d2nwg/internal/files"
 )
 
 // readJSON reads one JSON value.
@@ -45,34 +44,5 @@ func writeJSON(path string, value any) error {
 	if err := enc.Encode(value); err != nil {
 		return err
 	}
-	return WriteFile(path, data.Bytes())
-}
-
-// WriteFile writes a file, whole or not at all. One process writes a zoo at a time (see Lock), so what a killed one left is
-// written over.
-func WriteFile(path string, data []byte) error {
-	partial := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".partial")
-	file, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(partial))
-	}
-	return os.Rename(partial, path)
-}
-
-// FileHash is the SHA-256 of a file's bytes.
-func FileHash(path string) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, file); err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return files.Write(path, data.Bytes())
 }

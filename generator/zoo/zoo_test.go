@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"d2nwg/internal/files"
 	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/safetensors"
@@ -210,7 +211,7 @@ func plant(t *testing.T, z *Zoo, m Member, v *llm.Variant) {
 		t.Fatal(err)
 	}
 	var err error
-	if m.Data, err = FileHash(z.Task(m.Task).File(z.Dir)); err != nil {
+	if m.Data, err = files.Hash(z.Task(m.Task).File(z.Dir)); err != nil {
 		t.Fatal(err)
 	}
 	z.Put(m)

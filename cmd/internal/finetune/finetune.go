@@ -16,6 +16,7 @@ import (
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/internal/compute"
+	"d2nwg/internal/files"
 	"d2nwg/internal/progress"
 	"d2nwg/llm"
 	"d2nwg/llm/lora"
@@ -199,7 +200,7 @@ func (j *Job) begin() (done *Result, err error) {
 		if err := os.MkdirAll(j.stateDir(), 0o755); err != nil {
 			return nil, err
 		}
-		return nil, saveFile(j.statePath(recipeFile), text)
+		return nil, files.Write(j.statePath(recipeFile), text)
 	}
 	if err != nil {
 		return nil, err
@@ -229,13 +230,4 @@ func (j *Job) finished() (*Result, error) {
 		return nil, fmt.Errorf("%s: %w; remove it to make it anew", j.statePath(resultFile), err)
 	}
 	return &r, nil
-}
-
-// saveFile writes a small file whole or not at all.
-func saveFile(path string, data []byte) error {
-	partial := path + ".partial"
-	if err := os.WriteFile(partial, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(partial, path)
 }

@@ -11,6 +11,7 @@ import (
 	"d2nwg/cmd/internal/ui"
 	"d2nwg/eval"
 	"d2nwg/hub"
+	"d2nwg/internal/files"
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
 	"d2nwg/llm/lora"
@@ -73,7 +74,7 @@ func (j *Job) Run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := saveFile(j.statePath(resultFile), append(raw, '\n')); err != nil {
+	if err := files.Write(j.statePath(resultFile), append(raw, '\n')); err != nil {
 		return nil, err
 	}
 	return result, os.RemoveAll(j.statePath(trainDir))

@@ -23,6 +23,7 @@ import (
 	"d2nwg/cmd/internal/evaluation"
 	"d2nwg/cmd/internal/recipe"
 	"d2nwg/internal/compute"
+	"d2nwg/internal/files"
 	"d2nwg/internal/journal"
 	"d2nwg/internal/progress"
 	"d2nwg/internal/stats"
@@ -151,7 +152,7 @@ func keepRecipe(dir string, r recipe.Improve) (begun bool, err error) {
 	path := filepath.Join(dir, RecipeFile)
 	old, err := recipe.LoadImprove(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true, saveFile(path, text)
+		return true, files.Write(path, text)
 	}
 	if err != nil {
 		return false, err
@@ -322,16 +323,7 @@ func saveJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return saveFile(path, append(data, '\n'))
-}
-
-// saveFile writes a small file whole or not at all.
-func saveFile(path string, data []byte) error {
-	partial := path + ".partial"
-	if err := os.WriteFile(partial, data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(partial, path)
+	return files.Write(path, append(data, '\n'))
 }
 
 // loadJSON reads a file that saveJSON wrote; ok is false when there is none.

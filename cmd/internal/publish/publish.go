@@ -3,11 +3,8 @@
 package publish
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -18,6 +15,7 @@ import (
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/hub"
 	"d2nwg/hub/card"
+	"d2nwg/internal/files"
 	"d2nwg/llm"
 	"d2nwg/safetensors"
 )
@@ -194,24 +192,11 @@ func (p *Publication) hashes() (map[string]string, error) {
 		if path.Ext(f.Path) != ".safetensors" && f.Path != safetensors.IndexName {
 			continue
 		}
-		sum, err := sha256File(f.Source)
+		sum, err := files.Hash(f.Source)
 		if err != nil {
 			return nil, err
 		}
 		sums[f.Path] = sum
 	}
 	return sums, nil
-}
-
-func sha256File(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

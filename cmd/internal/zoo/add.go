@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"d2nwg/generator/zoo"
+	"d2nwg/internal/files"
 	"d2nwg/internal/textfile"
 	"d2nwg/llm"
 	"d2nwg/llm/engine"
@@ -131,7 +132,7 @@ func (b *Builder) add(ctx context.Context, x Import, v *llm.Variant) (zoo.Member
 		return m, err
 	}
 	if t := b.zoo.Task(m.Task); t != nil {
-		if m.Data, err = zoo.FileHash(t.File(b.opt.Dir)); err != nil {
+		if m.Data, err = files.Hash(t.File(b.opt.Dir)); err != nil {
 			return m, err
 		}
 		data, err := dataset(b.opt.Dir, *t)
@@ -176,7 +177,7 @@ func (b *Builder) addTask(x Import) error {
 	if err != nil {
 		return err
 	}
-	if err := zoo.WriteFile(t.File(b.opt.Dir), data); err != nil {
+	if err := files.Write(t.File(b.opt.Dir), data); err != nil {
 		return err
 	}
 	b.zoo.Tasks = append(b.zoo.Tasks, t)

@@ -8,7 +8,7 @@ import (
 
 	"d2nwg/generator/adapters"
 	"d2nwg/generator/explore"
-	"d2nwg/generator/zoo"
+	"d2nwg/internal/files"
 	"d2nwg/internal/stats"
 	"d2nwg/llm"
 )
@@ -85,7 +85,7 @@ func (w *writer) relatives() []explore.Relative {
 // key identifies what the samples depend on.
 func (w *writer) key() (string, error) {
 	o := w.opt
-	file, err := zoo.FileHash(filepath.Join(o.Generator, adapters.FileName))
+	file, err := files.Hash(filepath.Join(o.Generator, adapters.FileName))
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
+	"d2nwg/internal/files"
 	"d2nwg/internal/journal"
 	"d2nwg/internal/progress"
 	"d2nwg/llm"
@@ -349,7 +350,7 @@ func (b *Builder) missing(all []job) ([]job, error) {
 		hash, ok := hashes[j.task.Name]
 		if !ok {
 			var err error
-			if hash, err = zoo.FileHash(j.task.File(b.opt.Dir)); err != nil {
+			if hash, err = files.Hash(j.task.File(b.opt.Dir)); err != nil {
 				return nil, err
 			}
 			hashes[j.task.Name] = hash

@@ -17,6 +17,7 @@ import (
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
 	"d2nwg/internal/compute/optim"
+	"d2nwg/internal/files"
 	"d2nwg/internal/progress"
 	"d2nwg/internal/stats"
 	"d2nwg/llm"
@@ -94,7 +95,7 @@ func learnKey(z *zoo.Zoo, start *adapters.Start, opt LearnOptions) (string, erro
 	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg, opt.Tasks})
 	if start != nil && err == nil {
 		var hash string
-		hash, err = zoo.FileHash(opt.Start)
+		hash, err = files.Hash(opt.Start)
 		data = append(data, hash...)
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(data)), err

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"d2nwg/cmd/internal/ui"
+	"d2nwg/internal/files"
 )
 
 // Save writes study.json, study.md and its plots to a folder.
@@ -18,12 +18,12 @@ func (s *Study) Save(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "study.json"), append(data, '\n'), 0o644); err != nil {
+	if err := files.Write(filepath.Join(dir, "study.json"), append(data, '\n')); err != nil {
 		return err
 	}
 	var text strings.Builder
 	s.write(&text, func(header ...string) sheet { return &markdown{header: header} })
-	if err := os.WriteFile(filepath.Join(dir, "study.md"), []byte(text.String()), 0o644); err != nil {
+	if err := files.Write(filepath.Join(dir, "study.md"), []byte(text.String())); err != nil {
 		return err
 	}
 	if err := (&Table{Splits: s.Splits}).Plot(filepath.Join(dir, "study")); err != nil {

@@ -12,6 +12,7 @@ import (
 	"d2nwg/generator/adapters"
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/compute"
+	"d2nwg/internal/files"
 	"d2nwg/internal/journal"
 	"d2nwg/internal/progress"
 	"d2nwg/internal/stats"
@@ -135,7 +136,7 @@ func (m *measurer) open() (err error) {
 	if m.journal, err = journal.Open(filepath.Join(m.opt.Out, tableJournal)); err != nil {
 		return err
 	}
-	generator, err := zoo.FileHash(filepath.Join(m.opt.Generator, adapters.FileName))
+	generator, err := files.Hash(filepath.Join(m.opt.Generator, adapters.FileName))
 	if err != nil {
 		return err
 	}

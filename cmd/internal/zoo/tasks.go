@@ -10,6 +10,7 @@ import (
 
 	"d2nwg/eval"
 	"d2nwg/generator/zoo"
+	"d2nwg/internal/files"
 	"d2nwg/internal/stats"
 )
 
@@ -63,9 +64,9 @@ func (f *Folder) Write(dir string, replace bool) error {
 		if err != nil {
 			return err
 		}
-		if err := zoo.WriteFile(t.File(dir), data); err != nil {
+		if err := files.Write(t.File(dir), data); err != nil {
 			return err
 		}
 	}
-	return zoo.WriteFile(path, f.index)
+	return files.Write(path, f.index)
 }
