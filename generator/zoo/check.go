@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"d2nwg/internal/files"
+	"d2nwg/internal/textfile"
 	"d2nwg/llm"
 )
 
@@ -114,12 +115,12 @@ func (z *Zoo) mend(m Member) string {
 func (z *Zoo) checkTasks(r *Report) map[string]string {
 	hashes, first := map[string]string{}, map[string]string{}
 	for _, t := range z.Tasks {
-		if _, err := z.Questions(t); err != nil {
+		if _, err := textfile.Questions(t.File(z.Dir), textfile.AnyKeys); err != nil {
 			r.add(Broken, t.Name, "mend the file", "%v", err)
 		}
 		hash, err := files.Hash(t.File(z.Dir))
 		if err != nil {
-			continue // Questions has said so
+			continue // reading them has said so
 		}
 		hashes[t.Name] = hash
 		if other, ok := first[hash]; ok {

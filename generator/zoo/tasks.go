@@ -22,8 +22,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"d2nwg/internal/stats"
-	"d2nwg/internal/textfile"
 	"d2nwg/safetensors"
 )
 
@@ -64,26 +62,6 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 
 // File is where the task's questions stand in the folder dir.
 func (t Task) File(dir string) string { return filepath.Join(dir, t.Name+".jsonl") }
-
-// A Question is a prompt with its one right answer, both taken as they stand.
-type Question = textfile.Question
-
-// Questions are a task's questions, cut by the hash of the prompt: adapters and generators learn from Train alone.
-type Questions map[stats.Split][]Question
-
-// ReadQuestions reads the questions of a task of the folder dir; other keys than prompt and answer are passed over.
-func ReadQuestions(dir string, t Task) (Questions, error) {
-	all, err := textfile.Questions(t.File(dir), textfile.AnyKeys)
-	if err != nil {
-		return nil, err
-	}
-	cut := Questions{}
-	for _, q := range all {
-		split := stats.DefaultShares.Cut(q.Prompt)
-		cut[split] = append(cut[split], q)
-	}
-	return cut, nil
-}
 
 // maxJSON bounds the bytes of index.json and manifest.json.
 const maxJSON = 256 << 20

@@ -135,9 +135,6 @@ func (z *Zoo) Save() error {
 // Learns tells whether a generator may learn from a task.
 func (z *Zoo) Learns(t Task) bool { return slices.Contains(z.Splits, t.Split) }
 
-// Questions reads a task's questions.
-func (z *Zoo) Questions(t Task) (Questions, error) { return ReadQuestions(z.Dir, t) }
-
 // Variant reads a member's adapter.
 func (z *Zoo) Variant(m Member) (*llm.Variant, error) {
 	v, _, err := lora.Load(z.base, z.path(m))

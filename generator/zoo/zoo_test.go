@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"d2nwg/internal/files"
-	"d2nwg/internal/stats"
 	"d2nwg/llm"
 	"d2nwg/safetensors"
 )
@@ -55,31 +54,6 @@ func TestReadTasks(t *testing.T) {
 	}
 	if fmt.Sprintf("%+v", tasks) != fmt.Sprintf("%+v", want) {
 		t.Errorf("tasks are %+v, want %+v", tasks, want)
-	}
-}
-
-// A folder of others works as it is: other keys in lines, blank lines, repeated lines.
-func TestQuestions(t *testing.T) {
-	var text strings.Builder
-	for i := range 300 {
-		fmt.Fprintf(&text, "{\"id\": %d, \"prompt\": \"%d + 1 = \", \"answer\": \" %d\"}\n\n", i, i, i+1)
-	}
-	dir := folder(t, map[string]string{"a.jsonl": text.String() + `{"prompt": "0 + 1 = ", "answer": " 1"}`})
-	cut, err := ReadQuestions(dir, Task{Name: "a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for split, questions := range cut {
-		n += len(questions)
-		for _, q := range questions {
-			if stats.DefaultShares.Cut(q.Prompt) != split {
-				t.Errorf("%q is in %s", q.Prompt, split)
-			}
-		}
-	}
-	if n != 300 || len(cut[stats.Train]) < 180 || len(cut[stats.Test]) < 12 || cut[stats.Train][0].Answer[0] != ' ' {
-		t.Errorf("%d questions, %d of them in train, %d in test, the first %+v", n, len(cut[stats.Train]), len(cut[stats.Test]), cut[stats.Train][0])
 	}
 }
 

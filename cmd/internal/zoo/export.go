@@ -12,6 +12,7 @@ import (
 	"d2nwg/eval/procedural"
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/stats"
+	"d2nwg/internal/textfile"
 )
 
 // DefaultQuestions is how many questions of a procedural task are written.
@@ -93,7 +94,7 @@ func exportQuestions(t procedural.Task, n int, seed uint64) ([]byte, error) {
 			continue
 		}
 		seen[x], misses = true, 0
-		if err := enc.Encode(zoo.Question{Prompt: prompt, Answer: y}); err != nil {
+		if err := enc.Encode(textfile.Question{Prompt: prompt, Answer: y}); err != nil {
 			return nil, err
 		}
 	}

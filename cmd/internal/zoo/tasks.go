@@ -12,21 +12,18 @@ import (
 	"d2nwg/generator/zoo"
 	"d2nwg/internal/files"
 	"d2nwg/internal/stats"
+	"d2nwg/internal/textfile"
 )
 
-// dataset reads a task's questions.
+// dataset reads a task's questions, cut by the hash of the prompt: adapters and generators learn from the train split alone. Other keys
+// than prompt and answer are passed over.
 func dataset(dir string, t zoo.Task) (*eval.Dataset, error) {
-	cut, err := zoo.ReadQuestions(dir, t)
+	path := t.File(dir)
+	all, err := textfile.Questions(path, textfile.AnyKeys)
 	if err != nil {
 		return nil, err
 	}
-	d := &eval.Dataset{Name: t.File(dir), Questions: map[stats.Split][]eval.Question{}}
-	for split, questions := range cut {
-		for _, q := range questions {
-			d.Questions[split] = append(d.Questions[split], eval.Question{Prompt: q.Prompt, Answer: q.Answer})
-		}
-	}
-	return d, nil
+	return eval.CutQuestions(path, all, stats.DefaultShares), nil
 }
 
 // A Folder is the files of a folder of tasks that is to be written: the index, and the questions by task.
