@@ -120,7 +120,7 @@ func zooStudyCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Required: true, Usage: "folder of the study"},
 			&cli.IntFlag{Name: "seeds", Value: 3, Usage: "generators that learn from all training tasks"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the first one"},
-			&cli.IntSliceFlag{Name: "breadth", Usage: "also a generator of so many training tasks, evenly over the index (repeatable)"},
+			&cli.IntSliceFlag{Name: "breadth", Usage: "also a generator that starts from nothing, of so many training tasks, evenly over the index (repeatable)"},
 			&cli.IntFlag{Name: "tune-seeds", Value: 1, Usage: "seeds whose generators are also starts of fine-tunes"},
 		}, append(learnFlags(), tableFlags()...)...),
 		Action: action(runZooStudy),
@@ -132,9 +132,7 @@ func runZooStudy(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	opt := zoo.StudyOptions{
-		Dir: args[0], Out: s.String("out"), Seeds: s.Int("seeds"), Breadths: s.IntSlice("breadth"), Start: s.String("start"), TuneSeeds: s.Int("tune-seeds"), Progress: s.UI.Progress(),
-	}
+	opt := zoo.StudyOptions{Start: s.String("start"), Seeds: s.Int("seeds"), Breadths: s.IntSlice("breadth"), TuneSeeds: s.Int("tune-seeds")}
 	if opt.Seeds < 1 || opt.TuneSeeds < 0 || slices.ContainsFunc(opt.Breadths, func(n int) bool { return n < 2 }) {
 		return usagef("--seeds must be at least 1, --breadth at least 2, --tune-seeds not negative")
 	}
@@ -144,12 +142,12 @@ func runZooStudy(ctx context.Context, s *session) error {
 	if opt.Table, err = tableOptions(ctx, s); err != nil {
 		return err
 	}
-	opt.Base, opt.Trainer = opt.Table.Base, opt.Table.Trainer
+	opt.Table.Dir, opt.Table.Out = args[0], s.String("out")
 	study, err := zoo.RunStudy(ctx, opt)
 	if err != nil {
 		return err
 	}
-	if err := study.Save(opt.Out); err != nil {
+	if err := study.Save(opt.Table.Out); err != nil {
 		return err
 	}
 	s.UI.Close()

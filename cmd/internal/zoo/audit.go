@@ -40,7 +40,7 @@ func RunAudit(ctx context.Context, opt AuditOptions) (*Audit, error) {
 		return nil, err
 	}
 	defer base.Close()
-	g, _, err := adapters.Open(opt.Generator, opt.Backend)
+	g, err := openGenerator(opt.Generator, base, opt.Backend)
 	if err != nil {
 		return nil, err
 	}

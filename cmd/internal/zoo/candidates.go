@@ -94,24 +94,31 @@ func (m *measurer) sample(ctx context.Context, features []float32, source string
 	return m.g.Variant(m.base, all[0]), nil
 }
 
+// deviations are how far trained adapters lie from their mean, a value, tensor by tensor.
+func (m *measurer) deviations() map[string]float64 {
+	out := map[string]float64{}
+	for name, mean := range m.mean {
+		sum := 0.0
+		for _, member := range m.g.Members() {
+			for k, x := range member.Weights[name] {
+				d := float64(x - mean[k])
+				sum += d * d
+			}
+		}
+		out[name] = math.Sqrt(sum / float64(len(mean)*len(m.g.Members())))
+	}
+	return out
+}
+
 // around adds Gaussian noise to the mean adapter, as far as trained adapters lie from it on average, tensor by tensor.
 func (m *measurer) around(i int) map[string][]float32 {
 	r := rand.New(rand.NewPCG(pipeline.Seed(m.opt.Seed, SourceNoise, i), 0))
 	out := map[string][]float32{}
 	for _, name := range slices.Sorted(maps.Keys(m.mean)) {
-		sum := 0.0
-		for _, member := range m.g.Members() {
-			for k, x := range member.Weights[name] {
-				d := float64(x - m.mean[name][k])
-				sum += d * d
-			}
+		out[name] = slices.Clone(m.mean[name])
+		for k := range out[name] {
+			out[name][k] += float32(m.deviation[name] * r.NormFloat64())
 		}
-		std := math.Sqrt(sum / float64(len(m.mean[name])*len(m.g.Members())))
-		values := slices.Clone(m.mean[name])
-		for k := range values {
-			values[k] += float32(std * r.NormFloat64())
-		}
-		out[name] = values
 	}
 	return out
 }

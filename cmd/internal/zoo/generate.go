@@ -90,18 +90,26 @@ func (w *writer) open() (err error) {
 	if w.base, err = llm.Open(w.opt.Base); err != nil {
 		return err
 	}
-	var hash string
-	if w.g, hash, err = adapters.Open(w.opt.Generator, w.opt.Backend); err != nil {
+	if w.g, err = openGenerator(w.opt.Generator, w.base, w.opt.Backend); err != nil {
 		return err
-	}
-	own, err := w.base.Hash()
-	if err != nil {
-		return err
-	}
-	if own != hash {
-		return fmt.Errorf("the generator %s makes adapters of another base than %s", w.opt.Generator, w.opt.BaseName)
 	}
 	return w.conditions()
+}
+
+// openGenerator opens a generator of a base's adapters.
+func openGenerator(dir string, base *llm.Checkpoint, backend *compute.Backend) (*adapters.Generator, error) {
+	g, of, err := adapters.Open(dir, backend)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := base.Hash()
+	if err == nil && of != hash {
+		err = fmt.Errorf("the generator %s makes adapters of another base than %s", dir, base.Dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
 }
 
 func (w *writer) close() {

@@ -15,17 +15,15 @@ type sheet interface {
 
 // Write prints the table for people.
 func (t *Table) Write(w io.Writer) {
-	plain := func(header ...string) sheet { return ui.NewTable(header...) }
-	t.write(w, plain)
-}
-
-func (t *Table) write(w io.Writer, kind func(header ...string) sheet) {
-	writeSplits(w, t.Splits, kind)
+	writeSplits(w, t.Splits, plain)
 	if len(t.Tunes) > 0 {
 		fmt.Fprintln(w)
-		writeTunes(w, t.Tunes, kind)
+		writeTunes(w, t.Tunes, plain)
 	}
 }
+
+// plain makes a table for a terminal.
+func plain(header ...string) sheet { return ui.NewTable(header...) }
 
 func writeSplits(w io.Writer, splits []SplitResult, kind func(header ...string) sheet) {
 	present := map[string]bool{}
@@ -46,13 +44,17 @@ func writeSplits(w io.Writer, splits []SplitResult, kind func(header ...string) 
 		for _, source := range header[2:] {
 			cells = append(cells, cell(s.Means, source, "%.3f"))
 		}
-		recovered := "-"
-		if s.Recovered != nil {
-			recovered = fmt.Sprintf("%.2f [%.2f, %.2f]", s.Recovered.Gain, s.Recovered.Low, s.Recovered.High)
-		}
-		table.Row(append(cells, recovered, cell(s.Versus, SourceMean, "%.4f"), cell(s.Versus, SourceNearest, "%.4f"))...)
+		table.Row(append(cells, s.recovered(), cell(s.Versus, SourceMean, "%.4f"), cell(s.Versus, SourceNearest, "%.4f"))...)
 	}
 	table.Write(w)
+}
+
+// recovered is the share of the oracle's gain with its interval.
+func (s SplitResult) recovered() string {
+	if s.Recovered == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f [%.2f, %.2f]", s.Recovered.Gain, s.Recovered.Low, s.Recovered.High)
 }
 
 func cell(values map[string]float64, key, format string) string {

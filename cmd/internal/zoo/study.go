@@ -9,22 +9,19 @@ import (
 	"time"
 
 	"d2nwg/generator/adapters"
-	"d2nwg/internal/compute"
+	"d2nwg/generator/zoo"
+	"d2nwg/internal/files"
 	"d2nwg/internal/journal"
-	"d2nwg/internal/progress"
 )
 
 // StudyOptions say what a study trains and measures.
 type StudyOptions struct {
-	Dir, Base, Out string
-	Config         adapters.Config
-	Start          string // of the seeds' generators; those of fewer tasks start from nothing, since it knows more of them
-	Seeds          int
-	Breadths       []int        // numbers of training tasks that further generators learn from
-	TuneSeeds      int          // of the seeds, how many run the tunes
-	Table          TableOptions // without the places and the generator
-	Trainer        *compute.Backend
-	Progress       progress.Func
+	Config    adapters.Config // its seed is the first one's
+	Start     string          // of the seeds' generators; those of fewer tasks start from nothing, since it knows more of them
+	Seeds     int
+	Breadths  []int        // numbers of training tasks that further generators learn from
+	TuneSeeds int          // of the seeds, how many run the tunes
+	Table     TableOptions // Out is the study's folder; Generator, Seed and Multitask are set for each generator
 }
 
 // Study is what it measured, every number a mean over the seeds; intervals and p-values resample tasks.
@@ -40,7 +37,7 @@ type Study struct {
 	Seconds   StudySeconds    `json:"seconds"`
 }
 
-// BreadthResult is a generator that learned from a part of the training tasks, all with the same steps.
+// BreadthResult is a generator that learned, from nothing, from a part of the training tasks, all with the same steps.
 type BreadthResult struct {
 	Tasks  int           `json:"tasks"`
 	Splits []SplitResult `json:"splits"`
@@ -57,14 +54,21 @@ const studyJournal = "study.journal.jsonl"
 // RunStudy trains a generator for every seed and fills the table of all baselines over them; then generators of fewer tasks. Killed at any
 // moment, the same call continues.
 func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
-	if err := os.MkdirAll(opt.Out, 0o755); err != nil {
+	if err := os.MkdirAll(opt.Table.Out, 0o755); err != nil {
 		return nil, err
 	}
-	j, err := journal.Open(filepath.Join(opt.Out, studyJournal))
+	j, err := journal.Open(filepath.Join(opt.Table.Out, studyJournal))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
+	manifest, err := files.Hash(filepath.Join(opt.Table.Dir, zoo.ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	if err := bind(j, opt.Table.Out, manifest, opt.Config, opt.Start); err != nil {
+		return nil, err
+	}
 	s = &Study{TuneSeeds: min(opt.Seeds, opt.TuneSeeds)}
 	var rows []Row
 	var tuned []TuneRow
@@ -103,24 +107,29 @@ func RunStudy(ctx context.Context, opt StudyOptions) (s *Study, err error) {
 // breadthSources is what is measured of a generator that learned from fewer tasks.
 var breadthSources = []string{SourceBase, SourceGenerated, SourceUnseen, SourceOracle}
 
-// one trains a generator, on the first seed's place or another, and fills its table. tasks 0 means all.
+// one trains a generator and fills its table, in a folder of its own. tasks 0 means all.
 func (opt StudyOptions) one(ctx context.Context, j *journal.Journal, name string, seed uint64, tasks int, s *Study) (*Table, *adapters.Summary, error) {
 	cfg := opt.Config
 	cfg.Seed = seed
-	dir := filepath.Join(opt.Out, name)
+	t := opt.Table
+	t.Out, t.Generator, t.Seed = filepath.Join(opt.Table.Out, name), filepath.Join(opt.Table.Out, name, "generator"), seed
+	t.Multitask = filepath.Join(opt.Table.Out, "multitask")
+	start := opt.Start
+	if tasks > 0 {
+		start, t.Sources = NoStart, breadthSources
+	}
+	if tasks > 0 || len(s.Seeds) >= opt.TuneSeeds {
+		t.Tune.Tunes = nil
+	}
 	type learned struct {
 		Summary adapters.Summary
 		Seconds float64
 	}
 	l, err := journal.Do(j, "learn", name, func() (learned, error) {
 		began := time.Now()
-		o := LearnOptions{
-			Dir: opt.Dir, Base: opt.Base, Out: filepath.Join(dir, "generator"), Config: cfg, Tasks: tasks, Force: true, Backend: opt.Trainer, Progress: opt.Progress,
-		}
-		if o.Start = opt.Start; tasks > 0 {
-			o.Start = NoStart
-		}
-		sum, err := Learn(ctx, o)
+		sum, err := Learn(ctx, LearnOptions{
+			Dir: t.Dir, Base: t.Base, Out: t.Generator, Config: cfg, Start: start, Tasks: tasks, Force: true, Backend: t.Trainer, Progress: t.Progress,
+		})
 		if err != nil {
 			return learned{}, err
 		}
@@ -128,15 +137,6 @@ func (opt StudyOptions) one(ctx context.Context, j *journal.Journal, name string
 	})
 	if err != nil {
 		return nil, nil, err
-	}
-	t := opt.Table
-	t.Dir, t.Base, t.Generator, t.Out, t.Seed = opt.Dir, opt.Base, filepath.Join(dir, "generator"), dir, seed
-	t.Multitask, t.Trainer, t.Progress = filepath.Join(opt.Out, "multitask"), opt.Trainer, opt.Progress
-	if tasks > 0 {
-		t.Sources = breadthSources
-	}
-	if tasks > 0 || len(s.Seeds) >= opt.TuneSeeds {
-		t.Tune.Tunes = nil
 	}
 	began := time.Now()
 	table, err := Measure(ctx, t)
@@ -152,33 +152,51 @@ func (opt StudyOptions) one(ctx context.Context, j *journal.Journal, name string
 
 // meanRows averages the rows of each task, in the order in which tasks come first.
 func meanRows(rows []Row) []Row {
-	return meanBy(rows, func(r Row) string { return r.Task }, func(r *Row) *map[string]float64 { return &r.Scores })
+	return meanBy(rows, func(r Row) string { return r.Task }, func(same []Row) Row {
+		mean := same[0]
+		mean.Scores = meanScores(same, func(r Row) map[string]float64 { return r.Scores })
+		return mean
+	})
 }
 
+// meanTuned averages the rows of each tune of each task.
 func meanTuned(rows []TuneRow) []TuneRow {
-	return meanBy(rows, func(r TuneRow) string { return fmt.Sprint(r.Task, r.Tune) }, func(r *TuneRow) *map[string]float64 { return &r.Scores })
+	return meanBy(rows, func(r TuneRow) string { return fmt.Sprint(r.Task, r.Tune) }, func(same []TuneRow) TuneRow {
+		mean := same[0]
+		mean.Scores = meanScores(same, func(r TuneRow) map[string]float64 { return r.Scores })
+		return mean
+	})
 }
 
-// meanBy averages the scores of rows with the same key.
-func meanBy[R any](rows []R, key func(R) string, scores func(*R) *map[string]float64) []R {
-	var out []R
-	at, count := map[string]int{}, map[string]float64{}
+// meanBy makes one row of those with the same key, in the order in which keys come first.
+func meanBy[R any](rows []R, key func(R) string, mean func(same []R) R) []R {
+	groups := map[string][]R{}
+	var keys []string
 	for _, r := range rows {
 		k := key(r)
-		if _, ok := at[k]; !ok {
-			at[k] = len(out)
-			out = append(out, r)
-			*scores(&out[at[k]]) = map[string]float64{}
+		if groups[k] == nil {
+			keys = append(keys, k)
 		}
-		for source, x := range *scores(&r) {
-			(*scores(&out[at[k]]))[source] += x
-			count[k+"/"+source]++
-		}
+		groups[k] = append(groups[k], r)
 	}
-	for k, i := range at {
-		for source := range *scores(&out[i]) {
-			(*scores(&out[i]))[source] /= count[k+"/"+source]
-		}
+	var out []R
+	for _, k := range keys {
+		out = append(out, mean(groups[k]))
 	}
 	return out
+}
+
+// meanScores averages scores source by source, over the rows that have the source.
+func meanScores[R any](rows []R, scores func(R) map[string]float64) map[string]float64 {
+	means, counts := map[string]float64{}, map[string]float64{}
+	for _, r := range rows {
+		for source, x := range scores(r) {
+			means[source] += x
+			counts[source]++
+		}
+	}
+	for source, n := range counts {
+		means[source] /= n
+	}
+	return means
 }

@@ -33,9 +33,7 @@ func (s *Study) Save(dir string) error {
 }
 
 // Write prints the study for people.
-func (s *Study) Write(w io.Writer) {
-	s.write(w, func(header ...string) sheet { return ui.NewTable(header...) })
-}
+func (s *Study) Write(w io.Writer) { s.write(w, plain) }
 
 func (s *Study) write(w io.Writer, kind func(header ...string) sheet) {
 	fmt.Fprintf(w, "%d training tasks, %d of their adapters; seeds %v. Accuracy on held questions, means over the seeds:\n\n", s.Tasks, s.Adapters, s.Seeds)
@@ -113,12 +111,8 @@ func (s *Study) writeBreadths(w io.Writer, kind func(header ...string) sheet) {
 	table := kind("training tasks", "split", SourceBase, SourceGenerated, SourceUnseen, SourceOracle, "of the oracle's gain")
 	for _, b := range s.Breadths {
 		for _, split := range b.Splits {
-			recovered := "-"
-			if r := split.Recovered; r != nil {
-				recovered = fmt.Sprintf("%.2f [%.2f, %.2f]", r.Gain, r.Low, r.High)
-			}
 			table.Row(b.Tasks, split.Split, cell(split.Means, SourceBase, "%.3f"), cell(split.Means, SourceGenerated, "%.3f"),
-				cell(split.Means, SourceUnseen, "%.3f"), cell(split.Means, SourceOracle, "%.3f"), recovered)
+				cell(split.Means, SourceUnseen, "%.3f"), cell(split.Means, SourceOracle, "%.3f"), split.recovered())
 		}
 	}
 	table.Write(w)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"d2nwg/eval/procedural"
 	"d2nwg/internal/stats"
 )
 
@@ -11,7 +12,6 @@ import (
 const (
 	cheapSuffix      = " (cheap answer)"
 	impossibleSuffix = " (not told by words)"
-	cheapShare       = 0.4
 )
 
 // group is where a row is counted.
@@ -19,7 +19,7 @@ func (r Row) group() string {
 	switch {
 	case r.Impossible != "":
 		return r.Split + impossibleSuffix
-	case r.Cheap >= cheapShare:
+	case r.Cheap >= procedural.CheapShare:
 		return r.Split + cheapSuffix
 	}
 	return r.Split
@@ -53,17 +53,7 @@ func (t *Table) sum(seed uint64) error {
 }
 
 func sumSplit(name string, rows []Row, seed uint64) (SplitResult, error) {
-	s := SplitResult{Split: name, Tasks: len(rows), Means: map[string]float64{}}
-	counts := map[string]int{}
-	for _, r := range rows {
-		for source, x := range r.Scores {
-			s.Means[source] += x
-			counts[source]++
-		}
-	}
-	for source, n := range counts {
-		s.Means[source] /= float64(n)
-	}
+	s := SplitResult{Split: name, Tasks: len(rows), Means: meanScores(rows, func(r Row) map[string]float64 { return r.Scores })}
 	var share, weights, zero []float64
 	for _, r := range rows {
 		oracle, ok := r.Scores[SourceOracle]

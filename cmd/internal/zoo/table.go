@@ -104,6 +104,7 @@ type measurer struct {
 	tasks   []zoo.Task
 
 	mean      map[string][]float32
+	deviation map[string]float64 // see deviations
 	multitask *llm.Variant
 }
 
@@ -120,12 +121,8 @@ func (m *measurer) open() (err error) {
 	if m.z, err = zoo.Open(m.opt.Dir, m.base); err != nil {
 		return err
 	}
-	var hash string
-	if m.g, hash, err = adapters.Open(m.opt.Generator, m.opt.Backend); err != nil {
+	if m.g, err = openGenerator(m.opt.Generator, m.base, m.opt.Backend); err != nil {
 		return err
-	}
-	if hash != m.z.Base {
-		return fmt.Errorf("the generator %s and the zoo %s have different bases", m.opt.Generator, m.opt.Dir)
 	}
 	if len(m.g.Members()) < 2 {
 		return fmt.Errorf("the generator %s learned from %d trained adapters; mean and nearest need at least 2", m.opt.Generator, len(m.g.Members()))
@@ -141,12 +138,18 @@ func (m *measurer) open() (err error) {
 		return err
 	}
 	m.mean = m.g.Mean()
-	inputs := fmt.Sprint(generator, m.z.Base, m.opt.Items, m.opt.Shots, m.opt.Sources, m.opt.Seed)
-	kept, err := journal.Do(m.journal, "inputs", "table", func() (string, error) { return inputs, nil })
-	if err == nil && kept != inputs {
-		err = fmt.Errorf("%s holds measurements of another generator or with other settings; choose another folder", m.opt.Out)
-	}
+	m.deviation = m.deviations()
 	m.choose()
+	return bind(m.journal, m.opt.Out, generator, m.z.Base, m.opt.Items, m.opt.Shots, m.opt.Sources, m.opt.Seed)
+}
+
+// bind ties the journal of a folder to what its measurements depend on.
+func bind(j *journal.Journal, dir string, inputs ...any) error {
+	text := fmt.Sprintf("%+v", inputs)
+	kept, err := journal.Do(j, "inputs", "all", func() (string, error) { return text, nil })
+	if err == nil && kept != text {
+		err = fmt.Errorf("%s holds measurements of another generator or with other settings; choose another folder", dir)
+	}
 	return err
 }
 

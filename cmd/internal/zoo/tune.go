@@ -192,12 +192,10 @@ func sumTunes(rows []TuneRow, seed uint64) ([]TuneResult, error) {
 }
 
 func sumTune(rows []TuneRow, seed uint64) (TuneResult, error) {
-	res := TuneResult{Tune: rows[0].Tune, Split: rows[0].Split, Tasks: len(rows), Means: map[string]float64{}}
+	res := TuneResult{Tune: rows[0].Tune, Split: rows[0].Split, Tasks: len(rows)}
+	res.Means = meanScores(rows, func(r TuneRow) map[string]float64 { return r.Scores })
 	for _, r := range rows {
 		res.Oracle += r.Oracle / float64(len(rows))
-		for start, x := range r.Scores {
-			res.Means[start] += x / float64(len(rows))
-		}
 	}
 	for _, start := range starts {
 		if start != SourceGenerated && (res.Best == "" || res.Means[start] > res.Means[res.Best]) {
