@@ -3,7 +3,10 @@ package zoo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"d2nwg/generator/adapters"
@@ -23,6 +26,9 @@ type Best struct {
 // interpolations; the winners have to pass a gate on confirm, and only then test is opened, once, and noted in the ledger. The best sample is
 // written if it's better than the base beyond doubt.
 func GenerateBest(ctx context.Context, opt GenerateOptions) (*Best, error) {
+	if _, err := os.Stat(opt.Out); err == nil && !opt.Force { // before an opening of test is spent
+		return nil, fmt.Errorf("%s exists: choose another folder or overwrite with --force: %w", opt.Out, fs.ErrExist)
+	}
 	w, err := openWriter(opt)
 	if err != nil {
 		return nil, err
@@ -55,16 +61,30 @@ func GenerateBest(ctx context.Context, opt GenerateOptions) (*Best, error) {
 	if !report.Checkpoint.Verified {
 		return best, nil
 	}
-	winner, err := report.Variant(report.Candidate)
+	number, err := w.winner(report, samples)
 	if err != nil {
 		return nil, err
 	}
-	b := map[string][]float32{}
-	for name, l := range winner.LowRank {
-		b[name] = l.B
-	}
-	best.Written, err = w.write(ctx, []map[string][]float32{b}, "generated")
+	best.Written, err = w.write(ctx, []sample{{number, samples[number]}}, "generated", stats.Test)
 	return best, err
+}
+
+// winner is the number of the sample that won.
+func (w *writer) winner(report *explore.Report, samples []map[string][]float32) (int, error) {
+	won, err := report.Variant(report.Candidate)
+	if err != nil {
+		return 0, err
+	}
+	want, err := won.Hash()
+	if err != nil {
+		return 0, err
+	}
+	for i, b := range samples {
+		if hash, err := w.g.Variant(w.base, b).Hash(); err != nil || hash == want {
+			return i, err
+		}
+	}
+	return 0, errors.New("the winner is none of the samples")
 }
 
 // relatives are the trained adapters, the most similar task's first.

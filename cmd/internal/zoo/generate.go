@@ -55,7 +55,7 @@ type Generated struct {
 	Distance *adapters.Distance   `json:"distance,omitempty"`
 	Novelty  *generator.Neighbour `json:"novelty,omitempty"`  // against the trained adapters, by ΔW
 	Zoo      *generator.Spread    `json:"zoo_l2,omitempty"`   // how far trained adapters lie from each other
-	Accuracy *float64             `json:"accuracy,omitempty"` // on the given examples that it was not generated from
+	Accuracy *float64             `json:"accuracy,omitempty"` // on given examples that it was neither generated from nor chosen by
 	Held     int                  `json:"held,omitempty"`
 }
 
@@ -73,7 +73,11 @@ func Generate(ctx context.Context, opt GenerateOptions) ([]Generated, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.write(ctx, weights, source)
+	var all []sample
+	for i, b := range weights {
+		all = append(all, sample{i, b})
+	}
+	return w.write(ctx, all, source, stats.Select)
 }
 
 // openWriter opens the base and the generator and encodes what is asked for.
@@ -218,19 +222,30 @@ func (w *writer) weights(ctx context.Context) (all []map[string][]float32, sourc
 	return all, "generated", err
 }
 
-// write audits, scores and writes the adapters.
-func (w *writer) write(ctx context.Context, all []map[string][]float32, source string) ([]Generated, error) {
+// sample is one adapter by its number among those of a seed.
+type sample struct {
+	number  int
+	weights map[string][]float32
+}
+
+// write audits and writes adapters, and scores them on a split of the examples that they weren't generated from: it has to be another one
+// than they were chosen by.
+func (w *writer) write(ctx context.Context, all []sample, source string, split stats.Split) ([]Generated, error) {
 	var novelty *generator.Novelty
-	var err error
 	if len(w.g.Members()) >= 2 {
-		if novelty, err = w.g.Audit(w.base, all); err != nil {
+		var weights []map[string][]float32
+		for _, s := range all {
+			weights = append(weights, s.weights)
+		}
+		var err error
+		if novelty, err = w.g.Audit(w.base, weights); err != nil {
 			return nil, err
 		}
 	}
 	var out []Generated
-	for i, weights := range all {
+	for i, s := range all {
 		r := Generated{
-			Dir: w.opt.Out, Describe: w.opt.Describe, Examples: w.examples, Seed: w.opt.Seed, Number: i, Source: source, Distance: w.distance,
+			Dir: w.opt.Out, Describe: w.opt.Describe, Examples: w.examples, Seed: w.opt.Seed, Number: s.number, Source: source, Distance: w.distance,
 		}
 		if len(all) > 1 {
 			r.Dir = filepath.Join(w.opt.Out, fmt.Sprintf("%03d", i))
@@ -238,9 +253,9 @@ func (w *writer) write(ctx context.Context, all []map[string][]float32, source s
 		if novelty != nil {
 			r.Novelty, r.Zoo = &novelty.Samples[i], &novelty.ZooL2
 		}
-		v := w.g.Variant(w.base, weights)
+		v := w.g.Variant(w.base, s.weights)
 		if w.scorer != nil {
-			scores, err := w.scorer.Score(ctx, v, stats.Select)
+			scores, err := w.scorer.Score(ctx, v, split)
 			if err != nil {
 				return nil, err
 			}
