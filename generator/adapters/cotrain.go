@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -52,8 +53,14 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (*C
 	}
 	sum := 0.0
 	for _, x := range c.Shares {
+		if !(x >= 0) {
+			return nil, fmt.Errorf("adapters: a task's share is %v; it has to be a number from 0 on", x)
+		}
 		sum += x
 		s.shares = append(s.shares, sum)
+	}
+	if !(sum > 0) {
+		return nil, errors.New("adapters: no task has a share of the training")
 	}
 	f := train.FunctionalOptions{
 		LowRank: train.LowRankOptions{Rank: c.Set.Rank, Modules: c.Set.Module}, Seed: c.Set.Seed,
@@ -72,14 +79,14 @@ func (c Cotraining) Train(ctx context.Context, cfg Config, opt TrainOptions) (*C
 	_, plain := s.plain.Shapes()
 	w := cfg.Text.Words
 	s.shapes = slices.Concat(frozen[len(s.adapted.Base()):], batch, plain, [][]int{{cfg.Groups * w, cfg.Text.Buckets}, {cfg.Groups, w}, {cfg.Groups, cfg.Latent}})
-	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, nil, cfg.Seed)
+	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, adam, nil, cfg.Seed)
 	if err != nil {
 		return nil, fmt.Errorf("adapters: %w", err)
 	}
 	defer tr.Close()
 	loop := optim.Loop{
 		Stage: "cotrain", Steps: cfg.Steps, Metrics: []string{"adapted", "plain"}, Progress: opt.Progress,
-		Schedule: optim.Schedule{Peak: cfg.LearningRate, Warmup: cfg.Warmup, Steps: cfg.Steps, Cosine: true},
+		Schedule: cfg.schedule(),
 	}
 	if opt.State != nil {
 		loop.State = opt.State("cotrain")
@@ -136,8 +143,7 @@ func (s *cotrain) inputs(number int) ([][]float32, error) {
 	var batches []*pack.Batch
 	for i := range g {
 		at, _ := slices.BinarySearch(s.shares, r.Float64()*s.shares[len(s.shares)-1])
-		d := s.set.Set.Tasks[at].Descriptions
-		c.bag(d[r.IntN(len(d))], bags[i*c.Words*c.Buckets:(i+1)*c.Words*c.Buckets], words[i*c.Words:(i+1)*c.Words])
+		c.draw(s.set.Set.Tasks[at], i, bags, words, r)
 		b, err := s.set.Set.Batch(at, number*g+i)
 		if err != nil {
 			return nil, err

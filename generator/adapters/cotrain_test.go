@@ -3,9 +3,11 @@ package adapters
 import (
 	"context"
 	"errors"
+	"math"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"d2nwg/internal/compute/optim"
@@ -92,6 +94,21 @@ func TestCotrainingContinues(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Error("the continued base is another one")
+	}
+}
+
+// Shares that nothing can be drawn by are refused.
+func TestCotrainingRefusesShares(t *testing.T) {
+	w := newWorld(t, 2)
+	for _, shares := range [][]float64{nil, {1}, {0, 0}, {2, -1}, {1, math.NaN()}} {
+		_, err := Cotraining{Set: w.set, Shares: shares, Plain: plainBatch, Rows: 1, Length: 8}.Train(t.Context(), w.cfg, TrainOptions{Backend: w.backend})
+		if err == nil || !strings.Contains(err.Error(), "share") {
+			t.Errorf("%v: %v", shares, err)
+		}
+	}
+	w.set.Tasks = nil
+	if _, err := (Cotraining{Set: w.set, Plain: plainBatch, Rows: 1, Length: 8}).Train(t.Context(), w.cfg, TrainOptions{Backend: w.backend}); err == nil {
+		t.Error("no tasks: no error")
 	}
 }
 

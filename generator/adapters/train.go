@@ -226,8 +226,8 @@ func (s *step) inputs(number int) ([][]float32, error) {
 // place draws what group i gets of a task and of a trained adapter of it, −1 for none.
 func (s *step) place(own [][]float32, i, task, member int, r *rand.Rand) {
 	c, t := s.cfg, s.set.Tasks[task]
-	w, k := c.Text.Words, c.Set.Examples
-	c.Text.bag(t.Descriptions[r.IntN(len(t.Descriptions))], own[inBags][i*w*c.Text.Buckets:(i+1)*w*c.Text.Buckets], own[inWords][i*w:(i+1)*w])
+	k := c.Set.Examples
+	c.Text.draw(t, i, own[inBags], own[inWords], r)
 	n := len(t.States) / s.set.States
 	for j, from := range r.Perm(n)[:min(n, 1+r.IntN(k))] {
 		s.standard.apply(own[inStates][(i*k+j)*s.set.States:], t.States[from*s.set.States:(from+1)*s.set.States])
@@ -256,6 +256,13 @@ func (s *step) place(own [][]float32, i, task, member int, r *rand.Rand) {
 	}
 }
 
+// adam is how everything here is trained.
+var adam = optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}
+
+func (c Config) schedule() optim.Schedule {
+	return optim.Schedule{Peak: c.LearningRate, Warmup: c.Warmup, Steps: c.Steps, Cosine: true}
+}
+
 // train runs the steps and returns the averaged parameters.
 func (s *step) train(ctx context.Context, opt TrainOptions) (map[string][]float32, map[string]float64, error) {
 	for t, task := range s.set.Tasks {
@@ -270,14 +277,14 @@ func (s *step) train(ctx context.Context, opt TrainOptions) (map[string][]float3
 	if s.set.Start != nil {
 		start = s.set.Start.params
 	}
-	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, optim.Options{Beta1: 0.9, Beta2: 0.99, Epsilon: 1e-8, Clip: 1, EMA: 0.995}, start, s.cfg.Seed)
+	tr, err := optim.NewTrainer(opt.Backend, s.shapes, s.loss, adam, start, s.cfg.Seed)
 	if err != nil {
 		return nil, nil, fmt.Errorf("adapters: %w", err)
 	}
 	defer tr.Close()
 	loop := optim.Loop{
 		Stage: "adapters", Steps: s.cfg.Steps, Metrics: metrics, Progress: opt.Progress, State: opt.State("adapters"),
-		Schedule: optim.Schedule{Peak: s.cfg.LearningRate, Warmup: s.cfg.Warmup, Steps: s.cfg.Steps, Cosine: true},
+		Schedule: s.cfg.schedule(),
 	}
 	last, err := loop.Run(ctx, tr, s.inputs)
 	if err != nil {

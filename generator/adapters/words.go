@@ -3,6 +3,7 @@ package adapters
 import (
 	"hash/fnv"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"unicode"
 )
@@ -50,6 +51,12 @@ func (c TextConfig) bag(text string, x, mask []float32) {
 			row[c.bucket(string(letters[k:k+3]))] += float32(0.5 / math.Sqrt(float64(n)))
 		}
 	}
+}
+
+// draw writes one of a task's descriptions as the i-th of a batch into bags (groups·words, buckets) and masks (groups, words).
+func (c TextConfig) draw(t Task, i int, bags, masks []float32, r *rand.Rand) {
+	w := c.Words
+	c.bag(t.Descriptions[r.IntN(len(t.Descriptions))], bags[i*w*c.Buckets:(i+1)*w*c.Buckets], masks[i*w:(i+1)*w])
 }
 
 func (c TextConfig) bucket(s string) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"d2nwg/cmd/internal/pipeline"
 	"d2nwg/cmd/internal/recipe"
@@ -58,28 +59,25 @@ func Cotrain(ctx context.Context, opt CotrainOptions) (*adapters.Cotrained, erro
 	cfg.Seed, cfg.Steps, cfg.Warmup, cfg.LearningRate = seed, r.Steps, r.Warmup, r.LearningRate
 	cfg.Groups, cfg.Rows, cfg.Length = r.Groups, r.Rows, r.Length
 	c := adapters.Cotraining{Set: adapters.Set{Base: base, Rank: r.Rank, Seed: seed}, Rows: r.PlainRows, Length: opt.Recipe.Data.Length, Weight: r.PlainWeight}
-	var data []traindata.Procedural
+	tasks := slices.DeleteFunc(procedural.Space(), func(t procedural.Task) bool { return t.Split != procedural.TrainSplit })
 	bySteps := map[int]int{}
-	for _, t := range procedural.Space() {
-		if t.Split != procedural.TrainSplit {
-			continue
+	for _, t := range tasks {
+		bySteps[t.Steps()]++
+	}
+	var data []traindata.Procedural
+	for _, t := range tasks {
+		if t.Steps() > len(r.Shares) {
+			return nil, fmt.Errorf("the recipe's cotrain.shares are %v; there are tasks of %d steps", r.Shares, t.Steps())
 		}
+		c.Shares = append(c.Shares, r.Shares[t.Steps()-1]/float64(bySteps[t.Steps()]))
+		c.Set.Tasks = append(c.Set.Tasks, adapters.Task{Name: t.Name, Descriptions: t.Descriptions()})
 		training, err := procedural.NewTraining(t)
 		if err != nil {
 			return nil, err
 		}
-		c.Set.Tasks = append(c.Set.Tasks, adapters.Task{Name: t.Name, Descriptions: t.Descriptions()})
-		bySteps[t.Steps()]++
 		data = append(data, traindata.Procedural{
 			Tokenizer: tok, Training: training, Bare: 1, Rows: r.Rows, Len: r.Length, Seed: pipeline.Seed(seed, "adapters of "+t.Name, 0),
 		})
-	}
-	for _, d := range data {
-		n := d.Training.Tasks()[0].Steps()
-		if n > len(r.Shares) {
-			return nil, fmt.Errorf("the recipe's cotrain.shares are %v; there are tasks of %d steps", r.Shares, n)
-		}
-		c.Shares = append(c.Shares, r.Shares[n-1]/float64(bySteps[n]))
 	}
 	c.Set.Batch = func(task, step int) (*pack.Batch, error) { return data[task].Batch(step) }
 	plain, err := procedural.NewTraining(procedural.TrainTasks()...)

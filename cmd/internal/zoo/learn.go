@@ -60,16 +60,19 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	start, err := opt.start(z)
+	start, path, err := opt.start(z)
 	if err != nil {
 		return nil, err
+	}
+	if start != nil {
+		start.Shape(&opt.Config)
 	}
 	set, err := trainingSet(z, base, tok, opt)
 	if err != nil {
 		return nil, err
 	}
 	set.Start = start
-	key, err := learnKey(z, start, opt)
+	key, err := learnKey(z, path, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +92,13 @@ func Learn(ctx context.Context, opt LearnOptions) (*adapters.Summary, error) {
 }
 
 // learnKey binds a training state to what is learned.
-func learnKey(z *zoo.Zoo, start *adapters.Start, opt LearnOptions) (string, error) {
+func learnKey(z *zoo.Zoo, start string, opt LearnOptions) (string, error) {
 	cfg := opt.Config
 	cfg.Guidance, cfg.SampleSteps, cfg.Temperature = 0, 0, 0
 	data, err := json.Marshal([]any{z.Manifest, z.Tasks, cfg, opt.Tasks})
-	if start != nil && err == nil {
+	if start != "" && err == nil {
 		var hash string
-		hash, err = files.Hash(opt.Start)
+		hash, err = files.Hash(start)
 		data = append(data, hash...)
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(data)), err
@@ -104,34 +107,28 @@ func learnKey(z *zoo.Zoo, start *adapters.Start, opt LearnOptions) (string, erro
 // NoStart begins a generator from nothing.
 const NoStart = "none"
 
-// start reads the start and shapes the configuration after it.
-func (opt *LearnOptions) start(z *zoo.Zoo) (*adapters.Start, error) {
+// start reads what the generator begins with, and says from which file; nil where it begins from nothing.
+func (opt LearnOptions) start(z *zoo.Zoo) (s *adapters.Start, path string, err error) {
 	if opt.Start == NoStart || opt.Config.Functional == 0 { // without the loss through the base a start says nothing of the zoo's adapters
-		return nil, nil
+		return nil, "", nil
 	}
-	path := opt.Start
-	if path == "" {
-		var err error
+	if path = opt.Start; path == "" {
 		if path, err = bundled.CachedStart(); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	s, err := adapters.OpenStart(path)
-	if err != nil {
-		return nil, err
+	if s, err = adapters.OpenStart(path); err != nil {
+		return nil, "", err
 	}
-	if opt.Start == "" && (s.Base != z.Base || s.Seed != z.SharedSeed || s.Rank != z.Rank) {
-		return nil, nil
+	switch {
+	case s.Base == z.Base && s.Seed == z.SharedSeed && s.Rank == z.Rank:
+		return s, path, nil
+	case opt.Start == "":
+		return nil, "", nil
+	case s.Base != z.Base:
+		return nil, "", fmt.Errorf("%s is a start for another base than that of the zoo %s", path, z.Dir)
 	}
-	opt.Start = path
-	if s.Base != z.Base {
-		return nil, fmt.Errorf("%s is a start for another base than that of the zoo %s", opt.Start, z.Dir)
-	}
-	if s.Seed != z.SharedSeed {
-		return nil, fmt.Errorf("%s is a start for adapters on the factors A of seed %d; build the zoo with --shared-a %d", opt.Start, s.Seed, s.Seed)
-	}
-	s.Shape(&opt.Config)
-	return s, nil
+	return nil, "", fmt.Errorf("%s is a start for adapters of rank %d on the factors A of seed %d; build the zoo with --rank %d --shared-a %d", path, s.Rank, s.Seed, s.Rank, s.Seed)
 }
 
 // trainingSet lays out the zoo's training tasks. Held-out tasks and their adapters are not among them.
