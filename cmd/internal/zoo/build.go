@@ -24,8 +24,7 @@ import (
 	"d2nwg/llm/train"
 )
 
-// Defaults of what decides the adapters, for models of the bundled one's size: of the settings measured there, those that
-// learned most in the same time. Many steps on few rows beat few steps on many.
+// Defaults of what decides the adapters, for models of the bundled one's size.
 const (
 	DefaultRank  = 4
 	DefaultSteps = 400
