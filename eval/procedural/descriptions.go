@@ -29,10 +29,16 @@ var connectives = []connective{
 	{"do this in order: ", "; ", "what comes out"},
 	{"to start, ", ". After that, ", "it"},
 	{"", ", and with that done ", "the outcome"},
+	{"", ", after which you ", "the result"},
+	{"step one: ", ". Step two: ", "the result"},
+	{"start with this: ", ". Now ", "what it gave"},
+	{"", "; having done so, ", "the new text"},
+	{"", " before you ", "the output"},
+	{"", ", and finally ", "the result"},
 	{"to begin with, ", ", whereupon you ", "whatever that leaves"},
 }
 
-const wordingsPerTask = 12
+const wordingsPerTask = 20
 
 // Descriptions returns at least ten sentences that describe the task, always the same ones, in the wordings that
 // training may use. Description is the first.

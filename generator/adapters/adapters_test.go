@@ -319,6 +319,7 @@ func TestRefusals(t *testing.T) {
 		"nothing to learn": func(w *world) { w.cfg.Functional, w.cfg.Reconstruction = 0, 0 },
 		"no adapters":      func(w *world) { w.cfg.Functional = 0 },
 		"too many shares":  func(w *world) { w.cfg.SetShare, w.cfg.WeightShare = 0.7, 0.7 },
+		"no words left":    func(w *world) { w.cfg.Text.Dropout = 1 },
 		"NaN": func(w *world) {
 			a := w.adapter(t, 1)
 			for _, v := range a {

@@ -62,6 +62,8 @@ type TextConfig struct {
 	Width   int `json:"width" yaml:"width" doc:"numbers a word"`
 	Blocks  int `json:"blocks" yaml:"blocks" doc:"transformer blocks"`
 	Heads   int `json:"heads" yaml:"heads" doc:"attention heads"`
+
+	Dropout float64 `json:"dropout" yaml:"dropout" doc:"share of the words that training leaves out or replaces by unknown ones, in every second description"`
 }
 
 // SetConfig describes the set encoder (Lee et al. 2019, Set Transformer).
@@ -76,7 +78,7 @@ type SetConfig struct {
 func Default(preset string) (Config, error) {
 	c := Config{
 		Preset: preset, Latent: 64, Feature: 128, Width: 256,
-		Text:       TextConfig{Buckets: 1024, Words: 48, Width: 96, Blocks: 2, Heads: 4},
+		Text:       TextConfig{Buckets: 2048, Words: 64, Width: 96, Blocks: 2, Heads: 4, Dropout: 0.15},
 		Set:        SetConfig{Examples: 16, Width: 96, Inducing: 8, Heads: 4},
 		Functional: 1, Reconstruction: 0.1, Align: 0.1, Contrast: 0.02, SetShare: 0.3, WeightShare: 0.2, Noise: 0.1,
 		Steps: 4000, Groups: 64, Rows: 2, Length: 32, LearningRate: 2e-3, Warmup: 100,
@@ -122,6 +124,9 @@ func (c Config) Check() error {
 		if !(v.value >= 0) || v.value > 1e6 {
 			return fmt.Errorf("adapters: %s is %v; it has to be a number from 0 on", v.key, v.value)
 		}
+	}
+	if !(c.Text.Dropout >= 0) || c.Text.Dropout >= 1 {
+		return fmt.Errorf("adapters: text.dropout is %v; it has to be a share from 0 up to but not 1", c.Text.Dropout)
 	}
 	if c.SetShare+c.WeightShare > 1 {
 		return fmt.Errorf("adapters: set_share %v and weight_share %v leave nothing for words", c.SetShare, c.WeightShare)

@@ -125,7 +125,7 @@ func (g *Generator) call(name string, shapes [][]int, part optim.Loss, in ...[]f
 func (g *Generator) TextFeatures(description string) ([]float32, error) {
 	c := g.cfg.Text
 	x, mask := make([]float32, c.Words*c.Buckets), make([]float32, c.Words)
-	if c.bag(description, x, mask); mask[0] == 0 {
+	if c.bag(words(description), x, mask); mask[0] == 0 {
 		return nil, fmt.Errorf("adapters: the description %q has no words", description)
 	}
 	out, err := g.call("text", [][]int{{c.Words, c.Buckets}, {1, c.Words}}, func(s *optim.Scope, in []*graph.Node) []*graph.Node {

@@ -2,6 +2,7 @@ package adapters
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -133,5 +134,36 @@ func TestWords(t *testing.T) {
 	want := []string{"write", "the", "letter", "a", ",", "then", "it", "s", "\"", "b", "\"", ";", "12", "times", "(", "écrit", ")"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestSpoiledWords(t *testing.T) {
+	c, r := TextConfig{Dropout: 0.4}, rand.New(rand.NewPCG(1, 2))
+	text := words("take the first letter of the word and put it at the end of what remains")
+	kept, made, n := 0, 0, 0
+	for range 2000 {
+		n += len(text)
+		for _, w := range c.spoil(text, r) {
+			if slices.Contains(text, w) {
+				kept++
+			} else {
+				made++
+			}
+		}
+	}
+	left := n - kept - made
+	for name, v := range map[string][2]float64{"kept": {float64(kept), 0.6}, "replaced": {float64(made), 0.2}, "left out": {float64(left), 0.2}} {
+		if got := v[0] / float64(n); math.Abs(got-v[1]) > 0.02 {
+			t.Errorf("a share of %.3f was %s; %.1f wanted", got, name, v[1])
+		}
+	}
+	one := TextConfig{Dropout: 0.99}
+	for range 2000 {
+		if len(one.spoil(text[:1], r)) != 1 {
+			t.Fatal("a description lost all of its words")
+		}
+	}
+	if got := (TextConfig{}).spoil(text, r); !slices.Equal(got, text) {
+		t.Errorf("no dropout, and yet %q", got)
 	}
 }

@@ -33,12 +33,12 @@ func words(text string) []string {
 	return out
 }
 
-// bag writes the words of a text into x (words, buckets) and their mask (words): each is its own bucket and, with half of the weight, those
-// of its letter trigrams, so that a word never met is close to its relatives (Bojanowski et al. 2017, fastText).
-func (c TextConfig) bag(text string, x, mask []float32) {
+// bag writes words into x (words, buckets) and their mask (words): each is its own bucket and, with half of the weight, those of its letter
+// trigrams, so that a word never met is close to its relatives (Bojanowski et al. 2017, fastText).
+func (c TextConfig) bag(words []string, x, mask []float32) {
 	clear(x)
 	clear(mask)
-	for i, w := range words(text) {
+	for i, w := range words {
 		if i >= c.Words {
 			return
 		}
@@ -53,10 +53,37 @@ func (c TextConfig) bag(text string, x, mask []float32) {
 	}
 }
 
-// draw writes one of a task's descriptions as the i-th of a batch into bags (groups·words, buckets) and masks (groups, words).
+// draw writes one of a task's descriptions as the i-th of a batch into bags (groups·words, buckets) and masks (groups, words). One of two
+// is spoiled.
 func (c TextConfig) draw(t Task, i int, bags, masks []float32, r *rand.Rand) {
 	w := c.Words
-	c.bag(t.Descriptions[r.IntN(len(t.Descriptions))], bags[i*w*c.Buckets:(i+1)*w*c.Buckets], masks[i*w:(i+1)*w])
+	text := words(t.Descriptions[r.IntN(len(t.Descriptions))])
+	if r.IntN(2) == 0 {
+		text = c.spoil(text, r)
+	}
+	c.bag(text, bags[i*w*c.Buckets:(i+1)*w*c.Buckets], masks[i*w:(i+1)*w])
+}
+
+// spoil leaves out words, or puts words that nobody knows in their places, each for half of the dropout. What remains has to tell the task:
+// users don't say things as the training does.
+func (c TextConfig) spoil(text []string, r *rand.Rand) []string {
+	var out []string
+	for _, w := range text {
+		switch u := r.Float64(); {
+		case u >= c.Dropout:
+			out = append(out, w)
+		case u < c.Dropout/2:
+			unknown := make([]byte, 3+r.IntN(6))
+			for i := range unknown {
+				unknown[i] = byte('a' + r.IntN(26))
+			}
+			out = append(out, string(unknown))
+		}
+	}
+	if out == nil {
+		return text
+	}
+	return out
 }
 
 func (c TextConfig) bucket(s string) int {
