@@ -109,7 +109,13 @@ const NoStart = "none"
 
 // start reads what the generator begins with, and says from which file; nil where it begins from nothing.
 func (opt LearnOptions) start(z *zoo.Zoo) (s *adapters.Start, path string, err error) {
-	if opt.Start == NoStart || opt.Config.Functional == 0 { // without the loss through the base a start says nothing of the zoo's adapters
+	if opt.Start == NoStart {
+		return nil, "", nil
+	}
+	if opt.Config.Functional == 0 { // without the loss through the base a start says nothing of the zoo's adapters
+		if opt.Start != "" {
+			return nil, "", fmt.Errorf("%s is of no use where nothing is learned through the base; leave the start out, or the preset %s", opt.Start, opt.Config.Preset)
+		}
 		return nil, "", nil
 	}
 	if path = opt.Start; path == "" {
