@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"d2nwg/llm/tokenizer"
 )
@@ -44,13 +45,23 @@ func TestDescriptionsTellTasksApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	owner := map[string]string{}
+	owner, known := map[string]string{}, map[string]bool{}
+	var met []string // words of the unseen descriptions
+	words := func(s string) []string {
+		return strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	}
 	least, most, longest, total := 1000, 0, 0, 0
 	for _, task := range Space() {
 		all := task.Descriptions()
 		least, most = min(least, len(all)), max(most, len(all))
 		if again := task.Descriptions(); !slices.Equal(again, all) || slices.Contains(all, task.Unseen()) {
 			t.Errorf("%s: descriptions change or hold the unseen one", task.Name)
+		}
+		met = append(met, words(task.Unseen())...)
+		if task.Split == TrainSplit {
+			for _, w := range words(strings.Join(all, " ")) {
+				known[w] = true
+			}
 		}
 		for _, d := range append(all, task.Unseen()) {
 			if other, twice := owner[d]; twice {
@@ -76,7 +87,17 @@ func TestDescriptionsTellTasksApart(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d sentences, %d to %d a task, the longest has %d characters", total, least, most, longest)
+	unknown := 0
+	for _, w := range met {
+		if !known[w] {
+			unknown++
+		}
+	}
+	t.Logf("%d sentences, %d to %d a task, the longest has %d characters; training knows %d words, and not %.3f of those in unseen wordings",
+		total, least, most, longest, len(known), float64(unknown)/float64(len(met)))
+	if unknown == 0 {
+		t.Error("the unseen wordings have no unknown word")
+	}
 	if least < 10 {
 		t.Errorf("a task has only %d training descriptions", least)
 	}
