@@ -109,14 +109,12 @@ const NoStart = "none"
 
 // start reads what the generator begins with, and says from which file; nil where it begins from nothing.
 func (opt LearnOptions) start(z *zoo.Zoo) (s *adapters.Start, path string, err error) {
-	if opt.Start == NoStart {
+	through := opt.Config.Functional > 0 // without the loss through the base a start says nothing of the zoo's adapters
+	switch {
+	case opt.Start == NoStart, opt.Start == "" && !through:
 		return nil, "", nil
-	}
-	if opt.Config.Functional == 0 { // without the loss through the base a start says nothing of the zoo's adapters
-		if opt.Start != "" {
-			return nil, "", fmt.Errorf("%s is of no use where nothing is learned through the base; leave the start out, or the preset %s", opt.Start, opt.Config.Preset)
-		}
-		return nil, "", nil
+	case !through:
+		return nil, "", fmt.Errorf("%s is of no use where nothing is learned through the base; leave the start out, or the preset %s", opt.Start, opt.Config.Preset)
 	}
 	if path = opt.Start; path == "" {
 		if path, err = bundled.CachedStart(); err != nil {
